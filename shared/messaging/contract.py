@@ -38,10 +38,8 @@ class Contract(BaseModel):
 
     @classmethod
     def read(cls, data: bytes) -> Self:
-        """The body of a message. A command's unknown fields are refused at any depth, an event's ignored.
-
-        Raises pydantic.ValidationError."""
-        return cls.model_validate_json(data, extra=cls.model_config.get("extra"))
+        """The body of a message. Raises pydantic.ValidationError."""
+        return cls.model_validate_json(data)
 
 
 class Event(Contract):
@@ -51,6 +49,10 @@ class Event(Contract):
 
 
 class Command(Contract):
-    """A request, owned by who receives it. A misspelt field is refused."""
+    """A request, owned by who receives it. A misspelt field is refused, at any depth when read from bytes."""
 
     model_config = ConfigDict(extra="forbid")
+
+    @classmethod
+    def read(cls, data: bytes) -> Self:
+        return cls.model_validate_json(data, extra="forbid")
