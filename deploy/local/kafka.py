@@ -63,7 +63,7 @@ class Kafka:
 
     async def why_not_ready(self) -> str | None:
         """None once the broker answers a request (KF-6)."""
-        return await _why_silent(self.port)
+        return await why_silent(self.port)
 
     def _prepare(self) -> None:
         try:
@@ -138,7 +138,7 @@ def _cluster_id() -> str:
             return text
 
 
-async def _why_silent(port: int) -> str | None:
+async def why_silent(port: int) -> str | None:
     """Ask for the broker's API versions, the one request that needs no state: an answer with our number is an answer."""
     request = struct.pack(">hhih", 18, 0, 1, -1)
     try:

@@ -97,16 +97,7 @@ class Postgres:
 
     async def why_not_ready(self) -> str | None:
         """None once a connection answers `select 1` (PG-8)."""
-        try:
-            async with asyncio.timeout(3):
-                connection = await asyncpg.connect(self.admin_url())
-                try:
-                    await connection.fetchval("select 1")
-                finally:
-                    await connection.close()
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            return str(error) or type(error).__name__
-        return None
+        return await why_no_answer(self.admin_url())
 
     def _refuse_other_version(self) -> None:
         noted = self.data / "PG_VERSION"
@@ -283,19 +274,35 @@ def _indented(text: str) -> str:
     return "\n".join(f"    {line}" for line in text.splitlines()[-8:])
 
 
+async def why_no_answer(url: str) -> str | None:
+    """None if a connection answers `select 1`, else the reason."""
+    try:
+        async with asyncio.timeout(3):
+            connection = await asyncpg.connect(url)
+            try:
+                await connection.fetchval("select 1")
+            finally:
+                await connection.close()
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        return str(error) or type(error).__name__
+    return None
+
+
 # Databases and roles (architecture B.5)
 
 
-async def create_service_database(connection: asyncpg.Connection, service: str, database: str, password: str) -> None:
+async def create_service_database(
+    connection: asyncpg.Connection, service: str, database: str, password: str, *, template: str | None = None
+) -> None:
     """One database of one service with its owner, kit and reader roles and the log-in that may become each of them; repeatable.
 
     `connection`: an administrator's, outside any transaction, on the server's maintenance database. The password is set anew each time.
-    Several callers at once are told apart by an advisory lock.
+    `template`: a database of the same service to copy, nobody connected to it. Several callers at once wait for each other.
     """
     await connection.execute("select pg_advisory_lock(hashtext('dealwright.roles'))")
     try:
         await _create_roles(connection, service, password)
-        await _create_database(connection, service, database)
+        await _create_database(connection, service, database, template)
     finally:
         await connection.execute("select pg_advisory_unlock(hashtext('dealwright.roles'))")
 
@@ -311,13 +318,17 @@ async def _create_roles(connection: asyncpg.Connection, service: str, password: 
         await connection.execute(f"grant {_name(f'{service}_owner')} to current_user")
 
 
-async def _create_database(connection: asyncpg.Connection, service: str, database: str) -> None:
+async def _create_database(connection: asyncpg.Connection, service: str, database: str, template: str | None) -> None:
     if not await connection.fetchval("select exists (select from pg_database where datname = $1)", database):
-        await connection.execute(
-            f"create database {_name(database)} owner {_name(f'{service}_owner')} template template0 encoding 'UTF8' {_locale(connection)}"
-        )
+        source = f"template {_name(template)}" if template else f"template template0 encoding 'UTF8' {_locale(connection)}"
+        await connection.execute(f"create database {_name(database)} owner {_name(f'{service}_owner')} {source}")
     await connection.execute(f"revoke all on database {_name(database)} from public")
     await connection.execute(f"grant connect on database {_name(database)} to {_name(service)}")
+
+
+async def drop_database(connection: asyncpg.Connection, database: str) -> None:
+    """With whoever is still connected. The roles stay: other databases may need them."""
+    await connection.execute(f"drop database if exists {_name(database)} with (force)")
 
 
 def _locale(connection: asyncpg.Connection) -> str:
