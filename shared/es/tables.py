@@ -1,0 +1,65 @@
+"""The one statement per table with which a batch writes a view or a replica, generated from the table's columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Table
+from sqlalchemy.dialects import postgresql
+
+from shared.es.view import Row
+
+if TYPE_CHECKING:
+    from shared.runtime.database import Tx
+
+DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
+STATE_KEY = ("tenant", "id")
+HISTORY_KEY = ("tenant", "id", "version", "n")
+
+
+class RowWriter:
+    """Writes rows of one table. A state row is written only over an older version; a history row only once."""
+
+    def __init__(self, table: Table, *, history: bool = False) -> None:
+        self.table = table
+        self._names = [column.name for column in table.columns]
+        self._sql = _history_sql(table) if history else _state_sql(table)
+        self._key = HISTORY_KEY if history else STATE_KEY
+
+    async def write(self, tx: Tx, rows: Sequence[Row]) -> None:
+        """One statement, rows sorted by key so that two batches cannot deadlock. A state row may appear once per key."""
+        if not rows:
+            return
+        ordered = sorted(rows, key=self._sort_key)
+        await tx.raw.execute(self._sql, *[[row.get(name) for row in ordered] for name in self._names])
+
+    def _sort_key(self, row: Row) -> tuple[Any, ...]:
+        return tuple(row[name] for name in self._key)
+
+
+def _arrays(table: Table) -> str:
+    types = [f"${n}::{column.type.compile(DIALECT)}[]" for n, column in enumerate(table.columns, 1)]
+    return ", ".join(types).replace(' COLLATE "C"', "")
+
+
+def _insert(table: Table) -> str:
+    names = ", ".join(_quoted(column.name) for column in table.columns)
+    return f"insert into {table.name} as v ({names}) select * from unnest({_arrays(table)}) order by 1, 2"
+
+
+def _state_sql(table: Table) -> str:
+    changes = ", ".join(f"{_quoted(c.name)} = excluded.{_quoted(c.name)}" for c in table.columns if c.name not in STATE_KEY)
+    return f"{_insert(table)} on conflict (tenant, id) do update set {changes} where v.version < excluded.version"
+
+
+def _history_sql(table: Table) -> str:
+    return f"{_insert(table)}, 3, 4 on conflict do nothing"
+
+
+def _quoted(name: str) -> str:
+    return f'"{name}"'
+
+
+def with_key(row: Row, key: Mapping[str, Any]) -> Row:
+    return {**row, **key}

@@ -1,0 +1,57 @@
+"""Effects outside the database: claimed, performed with no transaction open, recorded under a fence, told (architecture C.15)."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
+from uuid import UUID
+
+from shared.es.addressed import Addressed
+from shared.es.aggregate import Json
+from shared.messaging.handler import Effect
+
+__all__ = ["Claimed", "Effect", "EffectKind", "Performed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """An effect that is ours to perform until its lease ends. `earlier` 'unknown': an earlier attempt may have happened."""
+
+    tenant: UUID
+    kind: str
+    key: str
+    stream: str
+    request: Json
+    attempt: int
+    fence: int
+    rehearsal: bool
+    earlier: Literal["none", "failed", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class Performed:
+    """'failed' with `again_at` is failed for now: queued again for then."""
+
+    state: Literal["done", "failed", "unknown"]
+    outcome: Json
+    again_at: datetime | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class EffectKind:
+    """`perform` never raises for what the world answers: it says so in Performed. What it raises counts as 'unknown'.
+
+    `rehearse` does the same for a rehearsal tenant: the sandbox, never the world. `tell` turns the outcome into a
+    command to the aggregate that asked, or into several that commit together (a refund and the invoice it touches); it is
+    handled through the batch like anything else.
+    `unknown`: 'again' where repeating with the same key is safe, 'hold' where a person has to decide."""
+
+    name: str
+    perform: Callable[[Claimed], Awaitable[Performed]]
+    rehearse: Callable[[Claimed], Awaitable[Performed]]
+    tell: Callable[[Claimed, Performed], Addressed[Any] | tuple[Addressed[Any], ...]]
+    lease: timedelta = timedelta(seconds=60)
+    at_once: int = 16
+    unknown: Literal["again", "hold"] = "hold"

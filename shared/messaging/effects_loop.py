@@ -1,0 +1,175 @@
+"""Effects outside the database, in three steps that are never merged: claim, perform, record; then tell (C.15, R10).
+
+No transaction is open while the world is asked. Between its answer and our record there is always a window: a claim
+whose owner died in it becomes 'unknown', and the kind's policy decides whether to do it again or to ask a person."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import structlog
+
+from shared.es.recorded import Context
+from shared.es.view import Row
+from shared.messaging.batch import Batch, Item, Result, handle_batch
+from shared.messaging.effects import Claimed, EffectKind, Performed
+from shared.runtime import metrics
+from shared.runtime.database import Tx
+from shared.runtime.statements import load_sql
+
+if TYPE_CHECKING:
+    from shared.runtime.service import Kit
+
+log = structlog.get_logger(__name__)
+
+IDLE = timedelta(milliseconds=500)
+TELL_AGAIN = timedelta(minutes=1)
+REPEAT = timedelta(seconds=15)
+
+
+class Effects:
+    """The statements. One object per process: `owner` is new at every start."""
+
+    def __init__(self, kit: Kit, owner: str) -> None:
+        self._database, self._owner = kit.database, owner
+
+    async def claim(self, kind: EffectKind, most: int) -> Sequence[Claimed]:
+        """Take what is due and free, in a transaction of its own. An effect of an unknown or suspended tenant waits."""
+        async with self._database.transaction() as tx:
+            rows = await tx.raw.fetch(load_sql("messaging", "effects_claim"), self._owner, tx.now, kind.lease, kind.name, most)
+        return [
+            Claimed(
+                r["tenant"], r["kind"], r["key"], r["stream"], r["request"], r["attempt"], r["fence"], r["rehearsal"], r["earlier"]
+            )
+            for r in rows
+        ]
+
+    async def record(self, kind: EffectKind, claimed: Claimed, performed: Performed) -> bool:
+        """Note the outcome under the fence. False: the fence has moved on, somebody else has it."""
+        async with self._database.transaction() as tx:
+            state, again_at = _next_state(kind, performed, tx.now)
+            key = await tx.raw.fetchval(
+                load_sql("messaging", "effects_record"),
+                claimed.tenant,
+                claimed.kind,
+                claimed.key,
+                claimed.fence,
+                state,
+                orjson.dumps(performed.outcome, default=str).decode(),
+                again_at,
+                tx.now,
+            )
+        return key is not None
+
+    async def expire(self, kind: EffectKind) -> int:
+        """Claims whose owner died or stopped: queued again, or held as unknown, as the kind says."""
+        again = "queued" if kind.unknown == "again" else "unknown"
+        async with self._database.transaction() as tx:
+            rows = await tx.raw.fetch(load_sql("messaging", "effects_expire"), kind.name, tx.now, again)
+        return len(rows)
+
+
+def _next_state(kind: EffectKind, performed: Performed, now: datetime) -> tuple[str, datetime | None]:
+    """What failed for now, and what may have happened but is safe to repeat, is queued again."""
+    if performed.state == "failed" and performed.again_at:
+        return "queued", performed.again_at
+    if performed.state == "unknown" and kind.unknown == "again":
+        return "queued", now + REPEAT
+    return performed.state, None
+
+
+class EffectLoop:
+    """Performs one kind of effect, `at_once` side by side, and tells what came of it."""
+
+    def __init__(self, kit: Kit, kind: EffectKind, owner: str) -> None:
+        self.name = f"effects {kind.name}"
+        self._kit, self._kind = kit, kind
+        self._effects = Effects(kit, owner)
+
+    async def step(self) -> timedelta:
+        expired = await self._effects.expire(self._kind)
+        claimed = await self._effects.claim(self._kind, self._kind.at_once)
+        if claimed:
+            await asyncio.gather(*(self._carry_out(c) for c in claimed))
+        told = await handle_batch(self._kit, EffectOutcomes(self._kind))
+        return timedelta(milliseconds=5) if expired or claimed or told.results else IDLE
+
+    async def _carry_out(self, claimed: Claimed) -> None:
+        performed = await self._perform(claimed)
+        if not await self._effects.record(self._kind, claimed, performed):
+            log.warning("effect.fence_moved_on", kind=claimed.kind, key=claimed.key, tenant_id=str(claimed.tenant))
+        metrics.effect(claimed.kind, performed.state)
+
+    async def _perform(self, claimed: Claimed) -> Performed:
+        perform = self._kind.rehearse if claimed.rehearsal else self._kind.perform
+        try:
+            async with asyncio.timeout(self._kind.lease.total_seconds() * 0.8):
+                return await perform(claimed)
+        except Exception as error:
+            log.exception("effect.failed", kind=claimed.kind, key=claimed.key, tenant_id=str(claimed.tenant))
+            return Performed("unknown", {"error": f"{type(error).__name__}: {error}"[:500]})
+
+
+class EffectOutcomes:
+    """The door through which outcomes are told to the aggregates that asked."""
+
+    def __init__(self, kind: EffectKind, most: int = 100) -> None:
+        self._kind, self._most = kind, most
+
+    @property
+    def consumer(self) -> str:
+        return "effects"
+
+    @cached_property
+    def _claimed(self) -> list[tuple[Item, Row]]:
+        return []
+
+    async def claim(self, kit: Kit, tx: Tx) -> Sequence[Item]:
+        rows = await tx.raw.fetch(load_sql("messaging", "effects_untold"), self._kind.name, self._most, tx.now)
+        self._claimed[:] = [(self._item(row), row) for row in rows]
+        return [item for item, _ in self._claimed]
+
+    def _item(self, row: Row) -> Item:
+        claimed = Claimed(
+            row["tenant"], row["kind"], row["key"], row["stream"], row["request"], row["attempt"], row["fence"], False, row["earlier"]
+        )
+        c: dict[str, Any] = row["context"]
+        context = Context(row["tenant"], c["correlation_id"], c["causation_id"], c["hops"], c["actor"], c["traceparent"])
+        told = self._kind.tell(claimed, Performed(row["state"], row["outcome"]))
+        addressed = told if isinstance(told, tuple) else (told,)
+        id = f"{row['kind']}/{row['key']}/{row['fence']}/{row['state']}"
+        return Item(id, "effects", f"{row['tenant']}/{row['stream']}", context, addressed)
+
+    async def settle(self, kit: Kit, tx: Tx, results: Sequence[Result]) -> Sequence[Result]:
+        by_item = {id(r.item): r for r in results}
+        told = [row for item, row in self._claimed if by_item[id(item)].outcome in ("handled", "refused", "repeated")]
+        failed = [row for item, row in self._claimed if by_item[id(item)].outcome == "parked"]
+        for rows, told_at, due_at in ((told, tx.now, None), (failed, None, tx.now + TELL_AGAIN)):
+            await _mark(tx, rows, told_at, due_at)
+        for result in results:
+            if result.outcome == "parked":
+                log.error("effect.not_told", key=result.item.id, error=str(result.error), tenant_id=str(result.item.context.tenant))
+        return results
+
+    def halves(self) -> Sequence[Batch]:
+        return [EffectOutcomes(self._kind, 1) for _ in self._claimed] if len(self._claimed) > 1 else []
+
+    def waiting(self, results: Sequence[Result]) -> Batch | None:
+        return EffectOutcomes(self._kind, self._most) if any(r.outcome == "waits" for r in results) else None
+
+
+async def _mark(tx: Tx, rows: Sequence[Row], told_at: Any, due_at: Any) -> None:
+    if rows:
+        await tx.raw.execute(
+            load_sql("messaging", "effects_told"),
+            [row["tenant"] for row in rows],
+            [row["kind"] for row in rows],
+            [row["key"] for row in rows],
+            told_at,
+            due_at,
+        )

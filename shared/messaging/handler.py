@@ -1,0 +1,45 @@
+"""What surrounds an aggregate's decision, as data (architecture C.5)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Generic
+
+from shared.es.aggregate import Aggregate, C, E, Json, S
+from shared.es.recorded import Recorded
+from shared.es.view import View
+from shared.messaging.contract import Contract
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """Something to be done outside the database once the batch has committed. `key` is the promise: asked twice, done once.
+
+    `key` is '<rule>/<visit>/<step>' or the event's id; never the attempt. `due_at`: not before; None is at once."""
+
+    kind: str
+    key: str
+    request: Json
+    due_at: datetime | None = None
+
+
+def no_effect(state: Any, recorded: Recorded[Any]) -> Effect | None:
+    return None
+
+
+def says_nothing(state: Any, recorded: Recorded[Any]) -> Contract | None:
+    return None
+
+
+@dataclass(frozen=True, eq=False)
+class Handler(Generic[S, C, E]):
+    """Holds no connection, no client and no setting.
+
+    `publish` and `effect` get the state *after* the event. A private event publishes at most one message, with its own id."""
+
+    aggregate: Aggregate[S, C, E]
+    publish: Callable[[S, Recorded[E]], Contract | None] = says_nothing
+    views: tuple[View[S, E], ...] = ()
+    effect: Callable[[S, Recorded[E]], Effect | None] = no_effect

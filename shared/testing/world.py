@@ -1,0 +1,256 @@
+"""Services in one process on real PostgreSQL, the clock moved by hand; only Kafka is replaced by a loop (C.13).
+
+For tests/flow alone: whatever a flow shows here it also shows over real Kafka."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+from shared.es.errors import Unavailable
+from shared.messaging.batch import BatchResult, handle_batch
+from shared.messaging.effects_loop import EffectLoop
+from shared.messaging.envelope import unpack
+from shared.messaging.handling import prepare
+from shared.messaging.inbox import MessageBatch
+from shared.messaging.parking import Drainer
+from shared.messaging.records import KafkaRecord
+from shared.runtime import clock
+from shared.runtime.database import Database, Raw, Tx
+from shared.runtime.service import Kit, Loop, Service
+
+PARTITIONS = 12
+MOST_ROUNDS = 400
+RETRIES = 60
+
+
+class Databases(Protocol):
+    """Where a World gets its databases: `Stack` of shared/testing/stack.py."""
+
+    async def migrated_database(self, service: Service) -> str: ...
+
+
+@dataclass(eq=False)
+class Inhabitant:
+    """One service of a World."""
+
+    kit: Kit
+    database: BreakableDatabase
+    url: str
+    loops: list[Loop]
+    backlog: list[KafkaRecord] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        return self.kit.service.name
+
+
+class BreakableDatabase(Database):
+    """Loses its connection at the n-th statement of a transaction, once; `None` never does."""
+
+    def __init__(self, url: str, service: str) -> None:
+        super().__init__(url, service, pool=4)
+        self.breaks_after: int | None = None
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Tx]:
+        async with super().transaction() as tx:
+            yield Tx(tx.sql, Counting(tx.raw, self), tx.now) if self.breaks_after is not None else tx
+
+
+class Counting:
+    """A connection that counts what is asked of it."""
+
+    def __init__(self, raw: Raw, database: BreakableDatabase) -> None:
+        self._raw, self._database = raw, database
+
+    def _count(self) -> None:
+        left = self._database.breaks_after
+        if left is None:
+            return
+        self._database.breaks_after = left - 1 if left > 0 else None
+        if left == 0:
+            raise ConnectionError("the world ended this transaction")
+
+    async def fetch(self, query: str, *args: object) -> list[Any]:
+        self._count()
+        return await self._raw.fetch(query, *args)
+
+    async def fetchval(self, query: str, *args: object) -> Any:
+        self._count()
+        return await self._raw.fetchval(query, *args)
+
+    async def execute(self, query: str, *args: object) -> str:
+        self._count()
+        return await self._raw.execute(query, *args)
+
+
+class World:
+    """`settle` until nothing moves; then assert. Disturbances change how messages arrive, never what must follow."""
+
+    def __init__(self, now: datetime) -> None:
+        self.now = now
+        self.inhabitants: dict[str, Inhabitant] = {}
+        self._offsets: dict[tuple[str, int], int] = {}
+        self._log: list[KafkaRecord] = []
+        self._times = 1
+        self._order: random.Random | None = None
+        self._cuts: random.Random | None = None
+        self._batch = 500
+        self._crashes: random.Random | None = None
+        self._statements = 0
+
+    # ---- disturbances
+
+    def duplicate(self, times: int = 2) -> None:
+        """Deliver everything more than once."""
+        self._times = times
+
+    def reorder(self, seed: int) -> None:
+        """Shuffle across keys; each key keeps its order."""
+        self._order = random.Random(seed)
+
+    def cut(self, seed: int | None = None, *, size: int = 500) -> None:
+        """Batch boundaries at random, down to single messages; or batches of a fixed size."""
+        self._cuts, self._batch = (random.Random(seed) if seed is not None else None), size
+
+    def crash_after(self, statements: int, seed: int = 1) -> None:
+        """Abort transactions: one in three loses its connection after at most so many statements."""
+        self._crashes, self._statements = random.Random(seed), statements
+
+    # ---- time
+
+    async def tick(self, delta: timedelta) -> None:
+        """Move the clock, then settle."""
+        self.now += delta
+        await self.settle()
+
+    async def settle(self) -> None:
+        """Until every outbox is empty, every message handled, every effect told, every due timer fired."""
+        for _ in range(MOST_ROUNDS):
+            moved = [await self._round(i) for i in self.inhabitants.values()]
+            if not any(moved):
+                return
+        raise AssertionError(f"the world did not settle within {MOST_ROUNDS} rounds; last: {self.trace()[-20:]}")
+
+    async def _round(self, inhabitant: Inhabitant) -> bool:
+        sent = await self._collect(inhabitant)
+        handled = await self._deliver(inhabitant)
+        looped = [await self._step(loop) for loop in inhabitant.loops]
+        return sent or handled or any(looped)
+
+    async def _step(self, loop: Loop) -> bool:
+        """A loop that asks to be called again at once has moved something."""
+        return await loop.step() < timedelta(milliseconds=50)
+
+    # ---- the loop in Kafka's place
+
+    async def _collect(self, inhabitant: Inhabitant) -> bool:
+        async with inhabitant.database.raw() as raw:
+            rows = await raw.fetch("delete from outbox returning position, topic, key, headers, value")
+        for row in sorted(rows, key=lambda row: row["position"]):
+            self._publish(self._record(row["topic"], row["key"].encode(), unpack(row["headers"]), row["value"]))
+        return bool(rows)
+
+    def say(self, topic: str, key: bytes | None, headers: Sequence[tuple[str, bytes]], value: bytes | None) -> None:
+        """A message from outside."""
+        self._publish(self._record(topic, key, headers, value))
+
+    def _record(self, topic: str, key: bytes | None, headers: Sequence[tuple[str, bytes]], value: bytes | None) -> KafkaRecord:
+        partition = sum(key or b"") % PARTITIONS
+        offset = self._offsets[topic, partition] = self._offsets.get((topic, partition), -1) + 1
+        return KafkaRecord(topic, partition, offset, int(self.now.timestamp() * 1000), key, value, headers)
+
+    def _publish(self, record: KafkaRecord) -> None:
+        self._log.append(record)
+        for inhabitant in self.inhabitants.values():
+            if record.topic in inhabitant.kit.prepared.topics:
+                inhabitant.backlog.extend([record] * self._times)
+
+    async def _deliver(self, inhabitant: Inhabitant) -> bool:
+        waiting, inhabitant.backlog = inhabitant.backlog, []
+        for batch in self._batches(self._shuffled(waiting)):
+            await self._handle(inhabitant, batch)
+        return bool(waiting)
+
+    async def _handle(self, inhabitant: Inhabitant, records: Sequence[KafkaRecord]) -> None:
+        """A service that lost its database takes the same records again, as after a restart."""
+        for _ in range(RETRIES):
+            if self._crashes is not None and self._crashes.random() < 1 / 3:
+                inhabitant.database.breaks_after = self._crashes.randrange(self._statements)
+            try:
+                await handle_batch(inhabitant.kit, MessageBatch(inhabitant.name, records))
+            except Unavailable:
+                continue
+            finally:
+                inhabitant.database.breaks_after = None
+            return
+        raise AssertionError(f"{inhabitant.name} could not handle a batch in {RETRIES} tries")
+
+    def _shuffled(self, records: Sequence[KafkaRecord]) -> list[KafkaRecord]:
+        if self._order is None:
+            return list(records)
+        lanes: dict[Any, list[KafkaRecord]] = {}
+        for record in records:
+            lanes.setdefault((record.topic, record.partition), []).append(record)
+        mixed = []
+        while lanes:
+            lane = self._order.choice(sorted(lanes))
+            mixed.append(lanes[lane].pop(0))
+            if not lanes[lane]:
+                del lanes[lane]
+        return mixed
+
+    def _batches(self, records: list[KafkaRecord]) -> Iterable[list[KafkaRecord]]:
+        while records:
+            size = self._cuts.randint(1, 9) if self._cuts is not None else self._batch
+            yield records[:size]
+            records = records[size:]
+
+    # ---- looking
+
+    def trace(self) -> list[str]:
+        """Names of all messages published, in order, without versions."""
+        return [_type_of(record) for record in self._log if not record.topic.endswith(".dlq")]
+
+    def records(self, type_name: str) -> list[KafkaRecord]:
+        """Everything published under a type, the version left out."""
+        return [record for record in self._log if _type_of(record) == type_name and not record.topic.endswith(".dlq")]
+
+    def kit(self, service: str) -> Kit:
+        return self.inhabitants[service].kit
+
+
+def _type_of(record: KafkaRecord) -> str:
+    name = dict(record.headers).get("ce_type", b"").decode()
+    return name.rsplit(".", 1)[0]
+
+
+@asynccontextmanager
+async def a_world(databases: Databases, services: Sequence[Service], now: datetime) -> AsyncIterator[World]:
+    """Every service with a database of its own, all on the world's clock."""
+    world = World(now)
+    async with AsyncExitStack() as cleanup:
+        cleanup.enter_context(clock.told_by(lambda: world.now))
+        for service in services:
+            inhabitant = await _settle_in(world, databases, service)
+            cleanup.push_async_callback(inhabitant.database.close)
+            world.inhabitants[service.name] = inhabitant
+        yield world
+
+
+async def _settle_in(world: World, databases: Databases, service: Service) -> Inhabitant:
+    url = await databases.migrated_database(service)
+    database = BreakableDatabase(url, service.name)
+    database.clock = lambda primary: world.now
+    kit = Kit(service, database, prepare(service), _nobody_waits)
+    effects: list[Loop] = [EffectLoop(kit, kind, "world") for kind in service.effects]
+    return Inhabitant(kit, database, url, [Drainer(kit), *effects, *(loop(kit) for loop in service.loops)])
+
+
+def _nobody_waits(done: BatchResult) -> None:
+    """In a World everything is polled."""
