@@ -1,0 +1,49 @@
+"""What made something happen. Every command brings it, every event keeps it (README of the domain, section 6)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from uuid import UUID
+
+NIL = UUID(int=0)
+"""The id of what does not exist: the initial state of every aggregate has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """`id` is the rule, trigger or API client. `chain`: the rules and triggers that led here, oldest first (D40)."""
+
+    kind: str
+    """person, rule, trigger, import, api or system; what else a sender may invent is kept as it is."""
+    id: UUID | None = None
+    version: int | None = None
+    visit_id: UUID | None = None
+    decision_id: UUID | None = None
+    backfill_id: UUID | None = None
+    acting_fallback: bool = False
+    chain: tuple[UUID, ...] = ()
+
+    @property
+    def by_hand(self) -> bool:
+        """A person or an API client did it, not automation: undo does not reach behind it."""
+        return self.kind in ("person", "api")
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """`request_id` is the asker's; what answers a command repeats it. None: nobody waits for an answer by it."""
+
+    origin: Origin
+    request_id: UUID | None = None
+
+    def unanswered(self) -> Cause:
+        """The same origin for what comes of a command besides its answer."""
+        return Cause(self.origin)
+
+
+SYSTEM = Cause(Origin("system"))
+
+
+def answered(so_far: frozenset[UUID], cause: Cause) -> frozenset[UUID]:
+    """The requests a stream has answered: one that comes again under the same id decides nothing (F24)."""
+    return so_far if cause.request_id is None else so_far | {cause.request_id}
