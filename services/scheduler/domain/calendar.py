@@ -50,12 +50,12 @@ class Absence:
 
 @dataclass(frozen=True, slots=True)
 class Calendar:
-    """`week` is None for an employee who works the company's hours; `zone` is None for one whose own zone counts.
-
-    `revision` counts the changes: what was computed from an older one is computed again."""
+    """`week` is None for an employee who works the company's hours. A zone that is not the calendar's `own_zone` follows the
+    employee's. `revision` counts the changes: what was computed from an older one is computed again."""
 
     defined: bool = False
-    zone: str | None = None
+    zone: str = ""
+    own_zone: bool = True
     week: Week | None = None
     holidays: tuple[Holiday, ...] = ()
     holiday_region: str | None = None
@@ -67,12 +67,15 @@ class Calendar:
 
 @dataclass(frozen=True, slots=True)
 class DefineCalendar:
-    """Hours as a whole. `holidays` are all of them: those of the region, looked up by whoever asks, and those named one by one."""
+    """Hours as a whole. `holidays` are all of them: those of the region, looked up by whoever asks, and those named one by one.
+
+    `own_zone` False: the zone is the employee's and changes with it."""
 
     employee_id: str | None
-    zone: str | None
+    zone: str
     week: Week | None
     origin: Origin
+    own_zone: bool = True
     holiday_region: str | None = None
     holidays: tuple[Holiday, ...] = ()
     time_tracking: bool = False
@@ -92,8 +95,11 @@ class RemoveHoliday:
 
 @dataclass(frozen=True, slots=True)
 class AddAbsence:
+    """`zone` is the employee's: of the calendar that begins with it."""
+
     employee_id: str
     absence: Absence
+    zone: str
     origin: Origin
 
 
@@ -109,16 +115,27 @@ class RemoveAbsence:
 @dataclass(frozen=True, slots=True)
 class ClockIn:
     employee_id: str
+    zone: str
     origin: Origin
 
 
 @dataclass(frozen=True, slots=True)
 class ClockOut:
     employee_id: str
+    zone: str
     origin: Origin
 
 
-CalendarCommand = DefineCalendar | AddHoliday | RemoveHoliday | AddAbsence | RemoveAbsence | ClockIn | ClockOut
+@dataclass(frozen=True, slots=True)
+class FollowEmployee:
+    """The employee lives in another zone from now on."""
+
+    employee_id: str
+    zone: str
+    origin: Origin
+
+
+CalendarCommand = DefineCalendar | AddHoliday | RemoveHoliday | AddAbsence | RemoveAbsence | ClockIn | ClockOut | FollowEmployee
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +143,8 @@ class CalendarChanged:
     """The whole calendar as it is from now on."""
 
     employee_id: str | None
-    zone: str | None
+    zone: str
+    own_zone: bool
     week: Week | None
     holidays: tuple[Holiday, ...]
     holiday_region: str | None
@@ -140,7 +158,9 @@ def decide(calendar: Calendar, command: CalendarCommand) -> Sequence[CalendarCha
     """Raises Rejected: unknown_zone, bad_interval, overlapping_hours, too_many; NotFound for a holiday or absence not there."""
     employee = None if isinstance(command, (AddHoliday, RemoveHoliday)) else command.employee_id
     changed = _changed(calendar, command)
-    return [] if changed == calendar and calendar.defined else [_said(changed, employee, command.origin)]
+    if changed == calendar and (calendar.defined or isinstance(command, FollowEmployee)):
+        return []
+    return [_said(changed, employee, command.origin)]
 
 
 def _changed(calendar: Calendar, command: CalendarCommand) -> Calendar:
@@ -148,33 +168,45 @@ def _changed(calendar: Calendar, command: CalendarCommand) -> Calendar:
         case DefineCalendar():
             return _defined(calendar, command)
         case AddHoliday(holiday=holiday):
-            others = tuple(h for h in calendar.holidays if h.on != holiday.on)
+            others = (h for h in _company(calendar).holidays if h.on != holiday.on)
             return replace(calendar, holidays=_in_order((*others, holiday)))
         case RemoveHoliday(on=on):
             return replace(calendar, holidays=_without(calendar.holidays, on))
-        case AddAbsence(absence=absence):
-            return replace(calendar, absences=_with(calendar.absences, absence))
+        case AddAbsence(absence=absence, zone=zone):
+            return replace(_begun(calendar, zone), absences=_with(calendar.absences, absence))
         case RemoveAbsence(n=n):
-            if not 0 <= n < len(calendar.absences):
-                raise NotFound(f"There is no absence {n}.")
-            return replace(calendar, absences=calendar.absences[:n] + calendar.absences[n + 1 :])
-        case ClockIn():
-            return replace(calendar, clock="in")
-        case ClockOut():
-            return replace(calendar, clock="out")
+            return replace(calendar, absences=_without_absence(calendar.absences, n))
+        case ClockIn(zone=zone):
+            return replace(_begun(calendar, zone), clock="in")
+        case ClockOut(zone=zone):
+            return replace(_begun(calendar, zone), clock="out")
+        case FollowEmployee(zone=zone):
+            return calendar if calendar.own_zone else replace(calendar, zone=zone)
         case _:
             assert_never(command)
 
 
+def _begun(calendar: Calendar, zone: str) -> Calendar:
+    """An employee's calendar that nobody has defined yet: the company's hours."""
+    return calendar if calendar.defined else replace(calendar, zone=zone, own_zone=False)
+
+
+def _company(calendar: Calendar) -> Calendar:
+    if not calendar.defined:
+        raise NotFound("There is no company calendar yet.")
+    return calendar
+
+
 def _defined(calendar: Calendar, command: DefineCalendar) -> Calendar:
-    known_zone(command.zone or "UTC", "/zone")
-    if command.employee_id is None and (command.zone is None or command.week is None):
-        raise Rejected("bad_interval", "A company calendar needs a zone and weekly hours.", status=422)
+    known_zone(command.zone, "/zone")
+    if command.employee_id is None and command.week is None:
+        raise Rejected("bad_interval", "A company calendar has weekly hours.", status=422)
     if command.week is not None:
         checked(command.week)
     return replace(
         calendar,
         zone=command.zone,
+        own_zone=command.own_zone,
         week=command.week,
         holidays=_in_order({h.on: h for h in command.holidays}.values()),
         holiday_region=command.holiday_region,
@@ -220,6 +252,12 @@ def _without(holidays: tuple[Holiday, ...], on: date) -> tuple[Holiday, ...]:
     return rest
 
 
+def _without_absence(absences: tuple[Absence, ...], n: int) -> tuple[Absence, ...]:
+    if not 0 <= n < len(absences):
+        raise NotFound(f"There is no absence {n}.")
+    return absences[:n] + absences[n + 1 :]
+
+
 def _with(absences: tuple[Absence, ...], absence: Absence) -> tuple[Absence, ...]:
     if absence.starts_at >= absence.ends_at:
         raise Rejected("bad_interval", "An absence begins before it ends.", status=422)
@@ -229,13 +267,16 @@ def _with(absences: tuple[Absence, ...], absence: Absence) -> tuple[Absence, ...
 
 
 def _said(c: Calendar, employee: str | None, origin: Origin) -> CalendarChanged:
-    return CalendarChanged(employee, c.zone, c.week, c.holidays, c.holiday_region, c.absences, c.time_tracking, c.clock, origin)
+    return CalendarChanged(
+        employee, c.zone, c.own_zone, c.week, c.holidays, c.holiday_region, c.absences, c.time_tracking, c.clock, origin
+    )
 
 
 def evolve(calendar: Calendar, event: CalendarChanged) -> Calendar:
     return Calendar(
         defined=True,
         zone=event.zone,
+        own_zone=event.own_zone,
         week=event.week,
         holidays=event.holidays,
         holiday_region=event.holiday_region,

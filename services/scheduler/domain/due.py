@@ -62,22 +62,20 @@ class When:
 
 @dataclass(frozen=True, slots=True)
 class Calendars:
-    """What a moment is computed against: the company's calendar, the responsible person's, and the zones that stand in for them.
+    """What a moment is computed against: the company's calendar and the responsible person's.
 
-    `company_zone` is the tenant's zone, used until a company calendar exists (F26); `responsible_zone` is the employee's own."""
+    `company_zone` is the tenant's zone, used until a company calendar exists (F26)."""
 
     company: Calendar = field(default_factory=Calendar)
     responsible: Calendar = field(default_factory=Calendar)
     company_zone: str = "UTC"
-    responsible_zone: str | None = None
 
     def zone_of(self, when: When) -> str:
         return when.zone or self.company.zone or self.company_zone
 
     def openings(self, when: When) -> Openings:
         zone = ZoneInfo(self.company.zone or self.company_zone)
-        own = self.responsible if self.responsible.zone else replace(self.responsible, zone=self.responsible_zone)
-        return Openings(self.company, own if when.follows_responsible else None, zone)
+        return Openings(self.company, self.responsible if when.follows_responsible else None, zone)
 
 
 @dataclass(frozen=True, slots=True)

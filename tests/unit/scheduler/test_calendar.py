@@ -14,6 +14,7 @@ from services.scheduler.domain.calendar import (
     ClockIn,
     ClockOut,
     DefineCalendar,
+    FollowEmployee,
     Holiday,
     Opening,
     RemoveAbsence,
@@ -36,13 +37,14 @@ def define(**more: Any) -> DefineCalendar:
 
 
 def changed(**more: Any) -> CalendarChanged:
-    fields: dict[str, Any] = {"employee_id": None, "zone": "Europe/Berlin", "week": FIVE_DAYS, "holidays": (), "holiday_region": None}
+    fields: dict[str, Any] = {"employee_id": None, "zone": "Europe/Berlin", "own_zone": True, "week": FIVE_DAYS}
+    fields |= {"holidays": (), "holiday_region": None}
     fields |= {"absences": (), "time_tracking": False, "clock": "in", "origin": BY} | more
     return CalendarChanged(**fields)
 
 
 def hers(**more: Any) -> CalendarChanged:
-    return changed(employee_id=ANNA, zone=None, week=None, **more)
+    return changed(**({"employee_id": ANNA, "own_zone": False, "week": None} | more))
 
 
 def test_a_calendar_is_said_in_full() -> None:
@@ -71,19 +73,31 @@ def test_a_day_is_a_holiday_once() -> None:
 
 def test_absences_are_kept_in_order() -> None:
     earlier = Absence(JUNE - timedelta(days=30), JUNE - timedelta(days=20))
-    given(CALENDAR, hers(absences=(WEEK_OFF,))).when(AddAbsence(ANNA, earlier, BY)).then(hers(absences=(earlier, WEEK_OFF)))
+    command = AddAbsence(ANNA, earlier, "Europe/Berlin", BY)
+    given(CALENDAR, hers(absences=(WEEK_OFF,))).when(command).then(hers(absences=(earlier, WEEK_OFF)))
     given(CALENDAR, hers(absences=(earlier, WEEK_OFF))).when(RemoveAbsence(ANNA, 0, BY)).then(hers(absences=(WEEK_OFF,)))
     given(CALENDAR, hers()).when(RemoveAbsence(ANNA, 0, BY)).refused("not_found")
 
 
 def test_an_absence_begins_before_it_ends() -> None:
-    given(CALENDAR, hers()).when(AddAbsence(ANNA, Absence(JUNE, JUNE), BY)).refused("bad_interval")
+    given(CALENDAR, hers()).when(AddAbsence(ANNA, Absence(JUNE, JUNE), "Europe/Berlin", BY)).refused("bad_interval")
 
 
 def test_who_clocks_in_without_a_calendar_gets_one() -> None:
-    given(CALENDAR).when(ClockOut(ANNA, BY)).then(hers(clock="out"))
-    given(CALENDAR, hers(clock="out")).when(ClockIn(ANNA, BY)).then(hers())
-    given(CALENDAR, hers()).when(ClockIn(ANNA, BY)).nothing_happens()
+    given(CALENDAR).when(ClockOut(ANNA, "Europe/Berlin", BY)).then(hers(clock="out"))
+    given(CALENDAR, hers(clock="out")).when(ClockIn(ANNA, "Europe/Berlin", BY)).then(hers())
+    given(CALENDAR, hers()).when(ClockIn(ANNA, "Europe/Berlin", BY)).nothing_happens()
+
+
+def test_a_calendar_follows_its_employee_unless_it_has_a_zone_of_its_own() -> None:
+    move = FollowEmployee(ANNA, "Asia/Tokyo", BY)
+    given(CALENDAR, hers()).when(move).then(hers(zone="Asia/Tokyo"))
+    given(CALENDAR, hers(own_zone=True)).when(move).nothing_happens()
+    given(CALENDAR).when(move).nothing_happens()
+
+
+def test_a_company_without_a_calendar_has_no_holidays() -> None:
+    given(CALENDAR).when(AddHoliday(EASTER, BY)).refused("not_found")
 
 
 @pytest.mark.parametrize(
@@ -106,5 +120,4 @@ def test_hours_may_touch() -> None:
 def test_a_company_works_at_some_time_and_somewhere() -> None:
     given(CALENDAR).when(define(week=((),) * 7)).refused("bad_interval")
     given(CALENDAR).when(define(week=None)).refused("bad_interval")
-    given(CALENDAR).when(define(zone=None)).refused("bad_interval")
     given(CALENDAR).when(define(zone="Europe/Atlantis")).refused("unknown_zone", "/zone")

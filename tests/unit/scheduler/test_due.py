@@ -235,12 +235,6 @@ def test_hours_of_a_person_are_hours_of_her_zone() -> None:
     assert due(hers(), person=person).local == "2026-03-02T15:00:00"
 
 
-def test_the_zone_of_the_employee_stands_in_for_that_of_her_calendar() -> None:
-    person = Calendar(defined=True, week=tuple((Opening(9 * 60, 12 * 60),) for _ in range(7)))
-    found = resolve(hers(), Calendars(COMPANY, person, responsible_zone="America/New_York"), NOW)
-    assert found.local == "2026-03-02T15:00:00"
-
-
 def test_an_absence_is_waited_out() -> None:
     away = Absence(berlin(2026, 3, 1), berlin(2026, 3, 16, 11))
     assert due(hers(), person=Calendar(defined=True, absences=(away,))).local == "2026-03-16T11:00:00"

@@ -191,7 +191,7 @@ def test_another_responsible_person_may_be_there_already() -> None:
 
 def test_who_has_not_clocked_in_when_it_is_due_is_waited_for() -> None:
     every_day = tuple((Opening(9 * 60, 18 * 60),) for _ in range(7))
-    out = Calendars(Calendar(True, "UTC", every_day, revision=1), Calendar(True, time_tracking=True, clock="out", revision=1))
+    out = Calendars(Calendar(True, "UTC", week=every_day, revision=1), Calendar(True, time_tracking=True, clock="out", revision=1))
     ten = When("at", anchor_instant=datetime(2026, 3, 3, 10, tzinfo=UTC), working_hours="responsible", responsible_id=ANNA)
     state = given(TIMER, timer_set(ten, out)).when(Fire(datetime(2026, 3, 3, 10, tzinfo=UTC), out)).state
     assert (state.status, state.wakes_at) == ("waiting_hours", datetime(2026, 3, 4, 9, tzinfo=UTC))
@@ -208,7 +208,7 @@ def test_her_return_is_earlier_than_planned() -> None:
 
 
 def test_a_change_that_moves_nothing_is_noted_and_not_said() -> None:
-    newer = Calendars(Calendar(True, "Europe/Berlin", tuple((Opening(0, 1440),) for _ in range(7)), revision=5))
+    newer = Calendars(Calendar(True, "Europe/Berlin", week=tuple((Opening(0, 1440),) for _ in range(7)), revision=5))
     confirmed = TimerConfirmed(Armed(IN_AN_HOUR, arm(IN_AN_HOUR, newer, NOW).due, 5, 0))
     state = given(TIMER, timer_set()).when(Recalculate(NOW, newer)).then(confirmed)
     assert state.armed and state.armed.company_revision == 5
