@@ -33,11 +33,11 @@ class EventStore:
 
     async def load_many(self, tx: Tx, streams: Collection[Stream]) -> dict[Stream, list[Any]]:
         """The events of every stream asked for, oldest first; a stream that does not exist has none. One query."""
-        rows = await tx.raw.fetch(load_sql("es", "load"), [s.tenant for s in streams], [s.name for s in streams])
+        found = await tx.raw.fetch(load_sql("es", "load"), [s.tenant for s in streams], [s.name for s in streams])
         decode = self._codec.decode
         loaded: dict[Stream, list[Any]] = {stream: [] for stream in streams}
-        for (tenant, name), events in groupby(rows, key=lambda row: (row["tenant"], row["stream"])):
-            loaded[Stream(tenant, name)] = [decode(row["aggregate"], row["type"], row["data"]) for row in events]
+        for (tenant, name), rows in groupby(found, key=lambda row: (row["tenant"], row["stream"])):
+            loaded[Stream(tenant, name)] = [decode(row["aggregate"], row["type"], row["data"]) for row in rows]
         return loaded
 
     async def read_many(self, tx: Tx, streams: Collection[Stream]) -> dict[Stream, list[Recorded[Any]]]:
@@ -53,7 +53,8 @@ class EventStore:
         """A row of `events` as what was recorded."""
         context = Context(row["tenant"], row["correlation_id"], row["causation_id"], row["hops"], row["actor"], row["traceparent"])
         event = self._codec.decode(row["aggregate"], row["type"], row["data"])
-        return Recorded(row["id"], Stream(row["tenant"], row["stream"]), row["version"], event, context, row["recorded_at"], row["aggregate"])
+        stream = Stream(row["tenant"], row["stream"])
+        return Recorded(row["id"], stream, row["version"], event, context, row["recorded_at"], row["aggregate"])
 
     async def append_many(self, tx: Tx, recorded: Sequence[tuple[str, Recorded[Any]]]) -> None:
         """Append events, each with its aggregate's name, sorted by (tenant, stream, version). One statement.

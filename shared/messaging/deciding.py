@@ -299,7 +299,9 @@ class Round:
         self.decided = Decided()
 
     def decide(self, place: int, item: Item, work: Work, aside: Exception | None) -> Result:
-        if aside is not None or place in work.trouble or item.key in self._blocked:
+        if item.key in self._blocked:
+            return Result(item, "parked")
+        if aside is not None or place in work.trouble:
             self._blocked.add(item.key)
             return Result(item, "parked", error=aside or work.trouble.get(place))
         if place in work.refused:
@@ -475,9 +477,8 @@ def cause_id(source: str, id: str, stream: str, n: int) -> UUID:
 
 def publication(prepared: Prepared, contract: Contract, id: UUID, subject: str, sequence: int, context: Context, tx: Tx) -> Outgoing:
     """A contract as a message. Raises Rejected("too_large") above 256 KiB: here the cause can still be refused."""
-    envelope = Envelope(
-        str(id), prepared.source, contract.type, subject, contract.partition_key(), tx.now, sequence, context, contract.model_dump_json().encode()
-    )
+    body = contract.model_dump_json().encode()
+    envelope = Envelope(str(id), prepared.source, contract.type, subject, contract.partition_key(), tx.now, sequence, context, body)
     _, headers, value = to_kafka(envelope)
     if len(value) + sum(len(name) + len(content) for name, content in headers) > MAX_SIZE:
         raise Rejected("too_large", f"{contract.type} would be {len(value)} bytes; a message holds {MAX_SIZE}.", status=422)

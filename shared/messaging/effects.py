@@ -32,11 +32,14 @@ class Claimed:
 
 @dataclass(frozen=True, slots=True)
 class Performed:
-    """'failed' with `again_at` is failed for now: queued again for then."""
+    """'failed' with `again_at` or `again_after` is failed for now: queued again for then.
+
+    `again_after` counts from the primary's clock at the moment of recording: what a schedule of retries wants (R8)."""
 
     state: Literal["done", "failed", "unknown"]
     outcome: Json
     again_at: datetime | None = None
+    again_after: timedelta | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -76,8 +76,9 @@ class Effects:
 
 def _next_state(kind: EffectKind, performed: Performed, now: datetime) -> tuple[str, datetime | None]:
     """What failed for now, and what may have happened but is safe to repeat, is queued again."""
-    if performed.state == "failed" and performed.again_at:
-        return "queued", performed.again_at
+    again_at = performed.again_at or (performed.again_after and now + performed.again_after)
+    if performed.state == "failed" and again_at:
+        return "queued", again_at
     if performed.state == "unknown" and kind.unknown == "again":
         return "queued", now + REPEAT
     return performed.state, None

@@ -69,6 +69,7 @@ def prepare(service: Service) -> Prepared:
     _check_tables(service)
     _check_events(service)
     _check_needs(service)
+    replicas = sorted(service.replicas, key=lambda replica: replica.table.name)
     return Prepared(
         service,
         EventStore(DataclassCodec(h.aggregate for h in service.handlers)),
@@ -76,7 +77,7 @@ def prepare(service: Service) -> Prepared:
         handlers,
         {kind.name: kind for kind in service.effects},
         _view_writers(service),
-        {r.table.name: RowWriter(r.table, history=isinstance(r, HistoryReplica)) for r in sorted(service.replicas, key=lambda r: r.table.name)},
+        {r.table.name: RowWriter(r.table, history=isinstance(r, HistoryReplica)) for r in replicas},
         tuple(sorted({route.contract.topic for route in routes.values()})),
     )
 

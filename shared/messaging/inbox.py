@@ -272,7 +272,7 @@ class RequestBatch:
 
     async def settle(self, kit: Kit, tx: Tx, results: Sequence[Result]) -> Sequence[Result]:
         by_item = {id(c.item): c for c in self._mine}
-        answered = [replace(r, answer=by_item[id(r.item)].answer(r)) if r.outcome in ("handled", "refused") else _failed(r) for r in results]
+        answered = [_answered(r, by_item[id(r.item)]) for r in results]
         await self._keep_answers(tx, [r for r in answered if r.answer is not None])
         open_again = [r.item for r in answered if r.answer is None]
         await withdraw_rows(tx, HTTP, [(item.source, item.id, HTTP_DAY) for item in open_again])
@@ -300,8 +300,10 @@ class RequestBatch:
         return RequestBatch(list(self._later)) if self._later else None
 
 
-def _failed(result: Result) -> Result:
+def _answered(result: Result, command: HttpCommand) -> Result:
     """At this door nothing is parked: whoever asked is told, and may ask again."""
+    if result.outcome in ("handled", "refused"):
+        return replace(result, answer=command.answer(result))
     return replace(result, outcome="failed") if result.outcome == "parked" else result
 
 

@@ -145,7 +145,7 @@ async def owner_connection(url: str, service: str) -> AsyncIterator[asyncpg.Conn
             await connection.close()
 
 
-class translated:  # noqa: N801
+class translated:
     """Turns what the driver raises into what the runtime does about it."""
 
     def __enter__(self) -> None:

@@ -1,0 +1,134 @@
+"""Transactions, roles and what the driver's errors mean (B.5, R14, reliability 5.3)."""
+
+from __future__ import annotations
+
+import asyncio
+from uuid import uuid4
+
+import asyncpg
+import pytest
+from sqlalchemy import text
+
+from shared.es.errors import Conflict, Unavailable
+from shared.es.recorded import Context, Recorded, Stream
+from shared.es.store import AlreadyWritten
+from shared.runtime.clock import now
+from shared.runtime.database import Database
+from shared.runtime.migrate import migrate, schema_is_ready
+from shared.runtime.service import Kit
+from shared.testing.stack import Stack
+from tests.kit import toy
+
+UNWALLED = """
+select c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace
+where n.nspname = 'public' and c.relkind in ('r', 'p', 'v') and has_table_privilege('toy_reader', c.oid, 'select')
+  and not (c.relrowsecurity and c.relforcerowsecurity
+           and exists (select 1 from pg_policies p where p.tablename = c.relname and p.qual like '%app.tenant%'))
+"""
+
+
+async def test_a_raw_statement_takes_part_in_the_transaction(kit: Kit) -> None:
+    """Pitfall 8: the adapter sends BEGIN only with the first statement it executes itself."""
+    with pytest.raises(RuntimeError):
+        async with kit.database.transaction() as tx:
+            await tx.raw.execute("insert into leases values ('x', 'me', 1, now())")
+            raise RuntimeError
+    async with kit.database.raw() as raw:
+        assert await raw.fetchval("select count(*) from leases where resource = 'x'") == 0
+
+
+async def test_the_kit_cannot_change_what_was_recorded(kit: Kit) -> None:
+    rewrites = ("update events set actor = ''", "delete from events", "truncate events", "delete from audit", "update audit set ref = ''")
+    for verb in rewrites:
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            async with kit.database.raw() as raw:
+                await raw.execute(verb)
+
+
+async def test_the_reader_sees_no_table_without_a_wall_and_none_of_the_kits_own(kit: Kit) -> None:
+    async with kit.database.raw() as raw:
+        assert [row["relname"] for row in await raw.fetch(UNWALLED)] == []
+    for table in ("inbox", "outbox", "parked", "effects", "audit", "quarantine", "leases", "blocked"):
+        with pytest.raises(Exception, match="permission denied"):
+            async with kit.database.reading(toy.TENANT) as sql:
+                await sql.execute(text(f"select 1 from {table}"))
+
+
+async def test_a_reading_transaction_leaves_no_tenant_behind(kit: Kit) -> None:
+    async with kit.database.raw() as raw:
+        await raw.execute("insert into jars_v1 values ($1, 'a', 1, 1, '')", toy.TENANT)
+    for tenant, expected in ((toy.TENANT, 1), (toy.OTHER_TENANT, 0), (toy.TENANT, 1)):
+        async with kit.database.reading(tenant) as sql:
+            assert (await sql.execute(text("select count(*) from jars_v1"))).scalar_one() == expected
+
+
+async def test_a_server_that_is_away_is_unavailable(kit: Kit, stack: Stack) -> None:
+    away = Database("postgresql://toy:x@127.0.0.1:1/none", "toy")
+    with pytest.raises(Unavailable):
+        async with away.transaction():
+            pass
+    await away.close()
+
+
+async def test_a_connection_that_dies_is_unavailable_and_the_next_one_works(kit: Kit, stack: Stack) -> None:
+    admin = await asyncpg.connect(stack.admin_url)
+    with pytest.raises(Unavailable):
+        async with kit.database.transaction() as tx:
+            await admin.execute("select pg_terminate_backend($1)", await tx.raw.fetchval("select pg_backend_pid()"))
+            await tx.raw.fetchval("select 1")
+    await admin.close()
+    async with kit.database.transaction() as tx:
+        assert await tx.raw.fetchval("select 1") == 1
+
+
+async def test_a_lock_that_is_not_to_be_had_is_a_conflict(kit: Kit) -> None:
+    async with kit.database.transaction() as holder:
+        await holder.raw.fetch("select pg_advisory_xact_lock(7)")
+        with pytest.raises(Conflict):
+            async with kit.database.transaction() as tx:
+                await tx.raw.execute("set local lock_timeout = '50ms'")
+                await tx.raw.fetch("select pg_advisory_xact_lock(7)")
+
+
+async def test_cancelled_requests_leave_no_connection_checked_out(kit: Kit) -> None:
+    async def read() -> None:
+        async with kit.database.reading(toy.TENANT) as sql:
+            await sql.execute(text("select pg_sleep(0.02)"))
+
+    tasks = [asyncio.create_task(read()) for _ in range(300)]
+    for n, task in enumerate(tasks):
+        if n % 10 == 0:
+            await asyncio.sleep(0)
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+    async with asyncio.timeout(10):
+        while kit.database.checked_out():
+            await asyncio.sleep(0.01)
+    async with kit.database.raw() as raw:
+        idle = "select count(*) from pg_stat_activity where datname = current_database() and state like 'idle in transaction%'"
+        assert await raw.fetchval(idle) == 0
+
+
+async def test_migrating_again_does_nothing(kit: Kit, database_url: str) -> None:
+    assert await migrate(database_url, toy.SERVICE) == []
+    assert await schema_is_ready(database_url, toy.SERVICE)
+
+
+def _recorded(version: int) -> tuple[str, Recorded[toy.MarblesPut]]:
+    context = Context(toy.TENANT, "chain", "cause")
+    return "jar", Recorded(uuid4(), Stream(toy.TENANT, "jar-a"), version, toy.MarblesPut(1), context, now())
+
+
+async def test_a_version_that_is_taken_is_a_conflict_and_an_id_that_is_taken_a_repeat(kit: Kit) -> None:
+    first = _recorded(1)
+    async with kit.database.transaction() as tx:
+        await kit.prepared.store.append_many(tx, [first])
+    with pytest.raises(Conflict):
+        async with kit.database.transaction() as tx:
+            await kit.prepared.store.append_many(tx, [_recorded(1)])
+    name, recorded = first
+    twice = Recorded(recorded.id, recorded.stream, 2, recorded.event, recorded.context, recorded.recorded_at)
+    with pytest.raises(AlreadyWritten):
+        async with kit.database.transaction() as tx:
+            await kit.prepared.store.append_many(tx, [(name, twice)])

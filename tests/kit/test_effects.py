@@ -1,0 +1,164 @@
+"""Effects outside the database: asked with the batch, done under a fence, told once (C.15, R10)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from shared.es.addressed import Addressed
+from shared.es.recorded import Context
+from shared.messaging.batch import Item, handle_batch
+from shared.messaging.effects import Performed
+from shared.messaging.effects_loop import EffectLoop, Effects
+from shared.messaging.inbox import RequestBatch
+from shared.messaging.requests import Answer, HttpCommand
+from shared.runtime.clock import now
+from shared.runtime.service import Kit
+from tests.kit import toy
+
+KIND = toy.SERVICE.effects[0]
+
+
+async def ask(kit: Kit, card: str, text: str, tenant: Any = toy.TENANT) -> None:
+    addressed = (Addressed(toy.POSTCARD, card, toy.SendPostcard(text)),)
+    item = Item(str(uuid4()), "test", f"{tenant}/{card}", Context(tenant, "chain", "cause"), addressed)
+    await handle_batch(kit, RequestBatch([HttpCommand(item, b"", lambda done: Answer(200))]))
+
+
+async def register(kit: Kit, *, suspended: bool = False, rehearsal: bool = False) -> None:
+    async with kit.database.raw() as raw:
+        await raw.execute(
+            "insert into tenants_v1 values ($1::uuid, $1::uuid::text, 1, 'Acme', 'de', 'UTC', $2, $3)"
+            " on conflict (tenant, id) do update set suspended = excluded.suspended",
+            toy.TENANT,
+            rehearsal,
+            suspended,
+        )
+
+
+async def effect(kit: Kit) -> Any:
+    async with kit.database.raw() as raw:
+        (row,) = await raw.fetch("select * from effects")
+    return row
+
+
+async def told(kit: Kit) -> list[str]:
+    async with kit.database.raw() as raw:
+        return [row["data"]["state"] for row in await raw.fetch("select data from events where type = 'PostcardNoted' order by version")]
+
+
+@pytest.fixture
+async def loop(kit: Kit, postman: toy.Postman) -> AsyncIterator[EffectLoop]:
+    yield EffectLoop(kit, KIND, "me")
+
+
+async def test_an_effect_is_done_once_and_told_to_who_asked(kit: Kit, loop: EffectLoop, postman: toy.Postman) -> None:
+    await register(kit)
+    await ask(kit, "c", "hello")
+    for _ in range(3):
+        await loop.step()
+
+    assert [c.request["text"] for c in postman.bag] == ["hello"]
+    assert await told(kit) == ["done"]
+    assert (await effect(kit))["outcome"] == {"stamp": 1}
+
+
+async def test_the_outcome_belongs_to_the_chain_that_asked(kit: Kit, loop: EffectLoop) -> None:
+    await register(kit)
+    await ask(kit, "c", "hello")
+    await loop.step()
+
+    async with kit.database.raw() as raw:
+        chains = await raw.fetch("select correlation_id from events order by position")
+    assert [row["correlation_id"] for row in chains] == ["chain", "chain"]
+
+
+async def test_an_effect_of_an_unknown_or_suspended_tenant_waits(kit: Kit, loop: EffectLoop, postman: toy.Postman) -> None:
+    await ask(kit, "c", "hello")
+    await loop.step()
+    await register(kit, suspended=True)
+    await loop.step()
+    assert postman.bag == []
+
+    await register(kit, suspended=False)
+    await loop.step()
+    assert len(postman.bag) == 1
+
+
+async def test_a_rehearsal_tenants_effect_goes_to_the_sandbox(kit: Kit, loop: EffectLoop, postman: toy.Postman) -> None:
+    await register(kit, rehearsal=True)
+    await ask(kit, "c", "hello")
+    await loop.step()
+
+    assert (len(postman.bag), len(postman.sandbox)) == (0, 1)
+    assert await told(kit) == ["done"]
+
+
+async def test_what_failed_for_now_is_tried_again_when_due(kit: Kit, loop: EffectLoop, postman: toy.Postman) -> None:
+    await register(kit)
+    postman.answers = [Performed("failed", {"error": "greylisted"}, now() + timedelta(minutes=1))]
+    await ask(kit, "c", "hello")
+    await loop.step()
+    await loop.step()
+    assert (len(postman.bag), await told(kit)) == (1, [])
+
+    kit.database.clock = lambda primary: primary + timedelta(minutes=2)
+    await loop.step()
+    assert [(c.attempt, c.earlier) for c in postman.bag] == [(1, "none"), (2, "failed")]
+    assert await told(kit) == ["done"]
+
+
+async def test_what_may_have_happened_is_held_and_told_as_unknown(kit: Kit, loop: EffectLoop, postman: toy.Postman) -> None:
+    await register(kit)
+    postman.answers = [ConnectionResetError("after the last byte")]
+    await ask(kit, "c", "hello")
+    await loop.step()
+    await loop.step()
+
+    assert len(postman.bag) == 1
+    assert await told(kit) == ["unknown"]
+    assert "after the last byte" in (await effect(kit))["outcome"]["error"]
+
+
+async def test_a_kind_that_is_safe_to_repeat_is_repeated_with_the_same_key(kit: Kit, postman: toy.Postman) -> None:
+    await register(kit)
+    postman.answers = [ConnectionResetError("after the last byte")]
+    loop = EffectLoop(kit, replace(KIND, unknown="again"), "me")
+    await ask(kit, "c", "hello")
+    await loop.step()
+    kit.database.clock = lambda primary: primary + timedelta(minutes=1)
+    await loop.step()
+
+    assert len({c.key for c in postman.bag}) == 1 and len(postman.bag) == 2
+    assert await told(kit) == ["done"]
+
+
+async def test_a_claim_whose_owner_died_expires_and_its_late_record_is_dropped(kit: Kit, postman: toy.Postman) -> None:
+    await register(kit)
+    await ask(kit, "c", "hello")
+    dead = Effects(kit, "dead")
+    (claimed,) = await dead.claim(KIND, 10)
+    kit.database.clock = lambda primary: primary + timedelta(minutes=5)
+
+    again = EffectLoop(kit, replace(KIND, unknown="again"), "alive")
+    await again.step()
+
+    assert [(c.fence, c.earlier) for c in postman.bag] == [(2, "unknown")]
+    assert await dead.record(KIND, claimed, Performed("failed", {})) is False
+    assert (await effect(kit))["state"] == "done"
+
+
+async def test_two_owners_never_hold_one_effect(kit: Kit, postman: toy.Postman) -> None:
+    await register(kit)
+    for n in range(20):
+        await ask(kit, f"c{n}", "hello")
+    one, two = Effects(kit, "one"), Effects(kit, "two")
+    mine, yours = await one.claim(KIND, 15), await two.claim(KIND, 15)
+
+    assert (len(mine), len(yours)) == (15, 5)
+    assert not {c.key for c in mine} & {c.key for c in yours}
