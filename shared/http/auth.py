@@ -157,17 +157,17 @@ class Keys:
 class Guard:
     """The first thing that runs for a route: who asks, may he, how often, and does the request itself make sense."""
 
-    def __init__(self, scopes: tuple[str, ...], reason: str = "", also: tuple[str, ...] = ()) -> None:
+    def __init__(self, scopes: tuple[str, ...], *, is_open: bool = False, reason: str = "", also: tuple[str, ...] = ()) -> None:
         if unknown := set(scopes) - SCOPES:
             raise ValueError(f"unknown scope {sorted(unknown)}: all scopes stand in shared/http/auth.py")
-        self.scopes, self.reason, self.also = scopes, reason, also
+        self.scopes, self.is_open, self.reason, self.also = scopes, is_open, reason, also
         self._parameters: frozenset[str] | None = None
 
     async def __call__(self, request: Request) -> Door:
         exchange, rooms = exchange_of(request), _rooms(request)
         route = request.scope["route"]
         exchange.route = route.path
-        caller = ANONYMOUS if not self.scopes else await self._caller(request, exchange, rooms)
+        caller = ANONYMOUS if self.is_open else await self._caller(request, exchange, rooms)
         if self._parameters is None:
             self._parameters = declared_parameters(route)
         if request.scope["query_string"]:
@@ -239,4 +239,11 @@ def public(reason: str) -> Any:
     """A door without a credential: it has a token or a signature of its own, and says here why it is open."""
     if not reason:
         raise ValueError("say why this door is open")
-    return Depends(Guard((), reason))
+    return Depends(Guard((), is_open=True, reason=reason))
+
+
+def signed_in(reason: str) -> Any:
+    """A door for whoever has a valid key; the route itself decides what he may, and says here how."""
+    if not reason:
+        raise ValueError("say who may come in here")
+    return Depends(Guard((), reason=reason))

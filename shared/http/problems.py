@@ -65,6 +65,7 @@ KINDS: dict[str, Kind] = {
         "The first request with this key is still running",
         "Repeat it after `Retry-After` seconds with the same key; the first answer will be said again.",
     ),
+    "request-timeout": Kind(408, "The body did not arrive in time", "Send the request again, faster."),
     "id-taken": Kind(409, "The id is taken", "Choose a new id, or leave it out."),
     "not-yet": Kind(409, "A fact this rests on has not arrived", "Repeat the request a little later."),
     "version-conflict": Kind(

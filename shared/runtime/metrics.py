@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections import Counter as Tally
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import prometheus_client as prometheus
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
@@ -22,6 +22,7 @@ ProcessCollector(registry=REGISTRY)
 
 FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 LATE = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 3600.0)
+METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
 SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500)
 
 
@@ -38,7 +39,7 @@ class Metric:
 
 METRICS: tuple[Metric, ...] = (
     # HTTP and Kafka, as everybody names them (O1)
-    Metric("http_server_request_duration_seconds", "histogram", ("method", "route", "status"), "Slow or 5xx: read batch_seconds, then logs."),
+    Metric("http_server_request_duration_seconds", "histogram", ("method", "route", "status"), "Slow or 5xx: read batch_seconds, logs."),
     Metric("http_server_active_requests", "gauge", (), "Near the limit of 1,000: requests pile up behind a slow commit."),
     Metric("messaging_client_sent_messages_total", "counter", ("topic",), "Flat while the outbox grows: the broker is away."),
     Metric("messaging_client_consumed_messages_total", "counter", ("topic", "group"), "Flat with lag: read consumer_silent_seconds."),
@@ -58,7 +59,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("relay_published_total", "counter", ("topic",), "Flat while the outbox grows: a row that cannot be sent stops the relay."),
     # inbox, consumers, parking
     Metric("inbox_duplicates_total", "counter", ("consumer",), "A burst is normal; steady growth: offsets are not being committed."),
-    Metric("consumer_handled_total", "counter", ("group", "type", "outcome"), "Refused rising: a sender changed; ignored: nobody routes it."),
+    Metric("consumer_handled_total", "counter", ("group", "type", "outcome"), "Refused rising: a sender changed."),
     Metric("consumer_silent_seconds", "gauge", ("group",), "Silence with lag: the watchdog should have rebuilt the consumer."),
     Metric("dead_letters_total", "counter", ("topic", "group", "reason"), "Look at the last deploy and the newest producer."),
     Metric("dead_letters_open", "gauge", (), "Keys that wait for a person: replay or discard."),
@@ -192,3 +193,14 @@ def published(topics: Iterable[str]) -> None:
     for topic, number in Tally(topics).items():
         RELAY_PUBLISHED.labels(topic).inc(number)
         SENT.labels(topic).inc(number)
+
+
+_HTTP: dict[tuple[str, str, int], Any] = {}
+
+
+def http_answered(method: str, route: str, status: int, seconds: float) -> None:
+    """One request. `route` is the template, never the path."""
+    series = _HTTP.get((method, route, status))
+    if series is None:
+        series = _HTTP[method, route, status] = HTTP_SECONDS.labels(method if method in METHODS else "OTHER", route, str(status))
+    series.observe(seconds)

@@ -1,0 +1,85 @@
+"""What is checked about a JSON body before anything reads it: encoding, NaN, duplicate keys, depth, control characters (H8)."""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from typing import Any
+
+import orjson
+
+from shared.es.errors import Fault
+from shared.http.problems import Problem
+
+MAX_BODY = 256 * 1024
+MAX_UPLOAD = 25 * 1024 * 1024
+MAX_DEPTH = 32
+
+_SUSPECT = re.compile(rb"\\u00[0189]|\\[bfr]|\x7f|\xc2[\x80-\x9f]", re.IGNORECASE)
+"""What a JSON document must contain if one of its strings holds a control character other than line feed and tab."""
+
+
+class _Twice(ValueError):
+    pass
+
+
+def fault_in(body: bytes) -> Problem | None:
+    """What is wrong with the document, or None. Raises nothing."""
+    if not body:
+        return None
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        return Problem("malformed-json", f"The body is not valid JSON: {_told(error)}.")
+    if body.count(b"{") + body.count(b"[") > MAX_DEPTH and _depth(document) > MAX_DEPTH:
+        return Problem("malformed-json", f"The body is nested deeper than {MAX_DEPTH}.")
+    if body.count(b"{") and (name := _name_that_stands_twice(body)) is not None:
+        return Problem("malformed-json", f"The key {name[:80]!r} stands twice in one object.")
+    if _SUSPECT.search(body) and (faults := list(_control_characters(document, "#"))):
+        return Problem("validation-failed", "Text holds control characters.", errors=faults[:50])
+    return None
+
+
+def _told(error: orjson.JSONDecodeError) -> str:
+    return f"{str(error).partition(':')[0]} at byte {error.pos}"
+
+
+def _depth(document: Any) -> int:
+    """Levels of lists and objects, without recursion."""
+    deepest, level = 0, [document]
+    while level:
+        inside = [each for each in level if isinstance(each, dict | list)]
+        if not inside:
+            break
+        deepest += 1
+        level = [value for each in inside for value in (each.values() if isinstance(each, dict) else each)]
+    return deepest
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> None:
+    if len({name for name, _ in pairs}) != len(pairs):
+        seen: set[str] = set()
+        raise _Twice(next(name for name, _ in pairs if name in seen or seen.add(name)))  # type: ignore[func-returns-value]
+
+
+def _name_that_stands_twice(body: bytes) -> str | None:
+    try:
+        json.loads(body, object_pairs_hook=_unique)
+    except _Twice as twice:
+        return str(twice)
+    return None
+
+
+def _control_characters(value: Any, pointer: str) -> Any:
+    """A fault for every string or name that holds one. The document is at most 32 deep by now."""
+    match value:
+        case str() if any(unicodedata.category(c) == "Cc" and c not in "\n\t" for c in value):
+            yield Fault(pointer, "control_character", "Control characters other than line feed and tab are not allowed.")
+        case list():
+            for n, each in enumerate(value):
+                yield from _control_characters(each, f"{pointer}/{n}")
+        case dict():
+            for name, each in value.items():
+                yield from _control_characters(name, f"{pointer}/{name!a}")
+                yield from _control_characters(each, f"{pointer}/{name}")
