@@ -1,41 +1,32 @@
-"""Inside a batch's transaction: translate messages, load what they touch, decide in memory in order, write (C.5).
+"""Inside a batch's transaction: load what it touches and decide in memory, in order (C.5).
 
 `decide_batch` only reads. An item that cannot be handled is set aside and the rest decided again without it: nothing was
 written yet, so no savepoint is needed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from hashlib import sha1
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-import orjson
-from pydantic import ValidationError
-
-from shared.es.addressed import Addressed, Finder, Key
-from shared.es.errors import Fault, NotFound, Rejected, Stale, Unreadable
-from shared.es.recorded import Context, Recorded, Stream
+from shared.es.addressed import Addressed
+from shared.es.errors import NotFound, Rejected, Stale
+from shared.es.recorded import Recorded, Stream
 from shared.es.view import Row
-from shared.messaging.batch import BatchResult, Item, Result
-from shared.messaging.contract import Contract
-from shared.messaging.envelope import MAX_SIZE, Envelope, Message, to_kafka
-from shared.messaging.facts import Library, Seen, replica_key
+from shared.messaging.envelope import Envelope
+from shared.messaging.facts import Library, Seen
 from shared.messaging.handler import Effect
-from shared.messaging.handling import Handled, Prepared, Route
-from shared.messaging.outbox import Outgoing, put_many
-from shared.messaging.reading import checked
-from shared.messaging.replica import Replica
-from shared.messaging.subscription import Need
-from shared.runtime.failpoints import fp
-from shared.runtime.statements import load_sql
+from shared.messaging.handling import Handled, Prepared
+from shared.messaging.items import BatchResult, Item, Result
+from shared.messaging.outbox import Outgoing
+from shared.messaging.past import Past
+from shared.messaging.publishing import cause_id, publication
+from shared.messaging.translating import Translation, Work
 
 if TYPE_CHECKING:
     from shared.runtime.database import Tx
     from shared.runtime.service import Kit
-
-MAX_HOPS = 1000
 
 
 @dataclass(slots=True)
@@ -70,200 +61,6 @@ async def decide_batch(kit: Kit, tx: Tx, items: Sequence[Item]) -> Decided:
             decided.replica_rows |= translation.replica_rows(left)
             return decided
         aside |= trouble
-
-
-# ------------------------------------------------------------------------------------------------------ translate
-
-
-@dataclass(slots=True)
-class Work:
-    """The items of a batch as addressed commands; a refusal in place of commands where translating refused."""
-
-    addressed: dict[int, tuple[Addressed[Any], ...]] = field(default_factory=dict)
-    refused: dict[int, Rejected] = field(default_factory=dict)
-    trouble: dict[int, Exception] = field(default_factory=dict)
-
-
-class Translation:
-    """Messages become addressed commands, each with the facts of its own place in the batch."""
-
-    def __init__(self, prepared: Prepared, tx: Tx, items: Sequence[Item]) -> None:
-        self._prepared, self._tx, self._items = prepared, tx, items
-        self.library = Library(prepared, tx)
-        self._messages: dict[int, Message[Any]] = {}
-        self._routes: dict[int, Route] = {}
-        self._unreadable: dict[int, Exception] = {}
-        self._decoded = False
-
-    async def translate(self, aside: Mapping[int, Exception]) -> Work:
-        if not self._decoded:
-            self._decode()
-            await self.library.load_replicas(self._replicas_changed())
-        self._fold(aside)
-        await self.library.answer(self._needs(aside))
-        work = Work()
-        for place, item in enumerate(self._items):
-            if place not in aside:
-                self._translate_one(place, item, work)
-        return work
-
-    def _decode(self) -> None:
-        self._decoded = True
-        for place, item in enumerate(self._items):
-            if isinstance(item.asks, Envelope):
-                route = self._prepared.routes[item.asks.type]
-                self._routes[place] = route
-                try:
-                    self._messages[place] = Message(item.asks, read_body(route.contract, item.asks))
-                except Unreadable as error:
-                    self._unreadable[place] = _invalid_body(error) if route.is_command else error
-
-    def _replicas_changed(self) -> dict[str, tuple[Replica[Any], set[Key]]]:
-        wanted: dict[str, tuple[Replica[Any], set[Key]]] = {}
-        for place, message in self._messages.items():
-            for replica in self._routes[place].replicas:
-                key = replica_key(replica, message.envelope, message.body)
-                wanted.setdefault(replica.name, (replica, set()))[1].add(key)
-        return wanted
-
-    def _fold(self, aside: Mapping[int, Exception]) -> None:
-        self.library.forget_folds()
-        for place, message in self._messages.items():
-            if place in aside:
-                continue
-            for replica in self._routes[place].replicas:
-                self.library.fold(place, replica, replica_key(replica, message.envelope, message.body), message)
-
-    def _needs(self, aside: Mapping[int, Exception]) -> list[tuple[Need[Any, Any], Key]]:
-        return [
-            (need, Key(message.envelope.context.tenant, key))
-            for place, message in self._messages.items()
-            if place not in aside and (subscription := self._routes[place].subscription)
-            for need in subscription.needs
-            for key in need.keys(message)
-        ]
-
-    def _translate_one(self, place: int, item: Item, work: Work) -> None:
-        if not isinstance(item.asks, Envelope):
-            work.addressed[place] = item.asks
-            return
-        if error := self._unreadable.get(place):
-            _note(work, place, error)
-            return
-        subscription = self._routes[place].subscription
-        if subscription is None:
-            work.addressed[place] = ()
-            return
-        facts = Seen(self._tx.now, item.context.tenant, place, self.library)
-        try:
-            work.addressed[place] = tuple(subscription.commands(self._messages[place], facts))
-        except Exception as error:
-            _note(work, place, error)
-
-    def replica_rows(self, left: Set[int]) -> dict[str, list[Row]]:
-        """The rows that the batch's messages made; not what a message did that was left for later (places in `left`)."""
-        rows: dict[str, list[Row]] = {}
-        for name, entries in self.library.replicas.items():
-            for key, entry in entries.items():
-                if (change := entry.last_change(left)) is not None:
-                    version, row = change
-                    replica = self.library.replica(name)
-                    rows.setdefault(name, []).append({**replica.dump(row), "tenant": key.tenant, "id": key.key, "version": version})
-        return rows
-
-    def history_rows(self, place: int) -> Iterator[tuple[str, Row]]:
-        message = self._messages.get(place)
-        if message is None:
-            return
-        for history in self._routes[place].histories:
-            for n, row in enumerate(history.hears[type(message.body)](message), 1):
-                e = message.envelope
-                yield history.table.name, {**row, "tenant": e.context.tenant, "id": e.id, "version": e.sequence, "n": n}
-
-    def is_command(self, place: int) -> bool:
-        route = self._routes.get(place)
-        return route is not None and route.is_command
-
-
-def _note(work: Work, place: int, error: Exception) -> None:
-    if isinstance(error, Rejected):
-        work.refused[place] = error
-    else:
-        work.trouble[place] = error
-
-
-def read_body(contract: type[Contract], envelope: Envelope) -> Any:
-    """The body, validated straight from its bytes. Raises Unreadable with what is wrong, by JSON pointer."""
-    try:
-        return contract.read(checked(envelope))
-    except ValidationError as error:
-        faults = [Fault("#/" + "/".join(map(str, e["loc"])), e["type"], e["msg"]) for e in error.errors(include_url=False)]
-        raise Unreadable("; ".join(f"{f.pointer}: {f.detail}" for f in faults)[:1000], faults) from None
-
-
-def _invalid_body(error: Unreadable) -> Rejected:
-    faults = error.args[1] if len(error.args) > 1 else ()
-    return Rejected("invalid_body", str(error.args[0]), status=422, errors=faults)
-
-
-# ----------------------------------------------------------------------------------------------------- look back
-
-
-class Past:
-    """Streams as they stand, loaded after the locks; what is already loaded is kept from round to round."""
-
-    def __init__(self, prepared: Prepared, tx: Tx, tenants: Sequence[UUID]) -> None:
-        self._prepared, self._tx, self._tenants = prepared, tx, tenants
-        self._held: dict[str, bool] = {}
-        self.states: dict[Stream, tuple[Any, int]] = {}
-
-    async def hold(self, work: Work) -> None:
-        """Advisory locks on what others' decisions rest on, until the commit. One statement, sorted by the lock's number."""
-        wanted = _locks(self._commands(work))
-        locks = {name: exclusive for name, exclusive in wanted.items() if self._held.get(name) not in (True, exclusive)}
-        if locks:
-            await self._tx.raw.fetch(load_sql("messaging", "lock"), [*locks], [*locks.values()])
-            self._held |= locks
-
-    def _commands(self, work: Work) -> Iterable[tuple[UUID, Addressed[Any]]]:
-        return ((self._tenants[place], a) for place, every in work.addressed.items() for a in every)
-
-    async def load(self, work: Work) -> None:
-        aggregates = {
-            Stream(tenant, aggregate.stream(id)): aggregate
-            for tenant, a in self._commands(work)
-            for aggregate, id in ((a.aggregate, a.id), *a.reads)
-        }
-        missing = [stream for stream in aggregates if stream not in self.states]
-        if missing:
-            loaded = await self._prepared.store.load_many(self._tx, missing)
-            for stream, events in loaded.items():
-                self.states[stream] = (aggregates[stream].fold(events), len(events))
-
-    async def find(self, work: Work, library: Library) -> None:
-        wanted: dict[str, tuple[Finder[Any], set[Key]]] = {}
-        for tenant, a in self._commands(work):
-            for finder, key in a.finds:
-                wanted.setdefault(finder.name, (finder, set()))[1].add(Key(tenant, key))
-        for finder, keys in wanted.values():
-            await library.find_locked(finder, keys)
-
-
-def _locks(addressed: Iterable[tuple[UUID, Addressed[Any]]]) -> dict[str, bool]:
-    """Lock name -> exclusive? Streams that others read, when appended to or read; sets, always exclusively."""
-    locks: dict[str, bool] = {}
-    for tenant, a in addressed:
-        if a.aggregate.read_by_others:
-            locks[f"{tenant}/{a.aggregate.stream(a.id)}"] = True
-        for aggregate, id in a.reads:
-            if aggregate.read_by_others:
-                locks.setdefault(f"{tenant}/{aggregate.stream(id)}", False)
-        if a.exclusive:
-            locks[f"{tenant}/{a.exclusive}"] = True
-    return locks
-
-
-# -------------------------------------------------------------------------------------------------------- decide
 
 
 def decide_all(
@@ -370,7 +167,7 @@ class Round:
             contract = self._prepared.service.refusal(item.asks, refused)
             id = cause_id(item.source, item.id, "refused", 1)
             subject = item.asks.subject or f"command/{item.asks.id}"
-            self.decided.outgoing.append(publication(self._prepared, contract, id, subject, 0, item.context, self._tx))
+            self.decided.outgoing.append(publication(self._prepared.source, contract, id, subject, 0, item.context, self._tx.now))
         return Result(item, "refused", error=refused)
 
     def finish(self) -> None:
@@ -418,7 +215,7 @@ class OneItem:
         self.events.append((handler.aggregate.name, recorded))
         if (contract := handler.publish(state, recorded)) is not None:
             subject = f"{handler.aggregate.name}/{recorded.aggregate_id}"
-            self.outgoing.append(publication(self._prepared, contract, id, subject, version, self._item.context, self._tx))
+            self.outgoing.append(publication(self._prepared.source, contract, id, subject, version, self._item.context, self._tx.now))
         if (effect := handler.effect(state, recorded)) is not None:
             self.effects.append((recorded, effect))
         for view in handled.histories:
@@ -467,77 +264,3 @@ def _must_be_current(version: int, expected: int) -> None:
 
 def _key(recorded: Recorded[Any]) -> dict[str, Any]:
     return {"tenant": recorded.stream.tenant, "id": recorded.aggregate_id, "version": recorded.version}
-
-
-def cause_id(source: str, id: str, stream: str, n: int) -> UUID:
-    """The id of what follows from a cause: the same whenever it is decided again (version 5, a name-based UUID)."""
-    digest = sha1(f"{source}\n{id}\n{stream}\n{n}".encode(), usedforsecurity=False).digest()
-    return UUID(bytes=digest[:16], version=5)
-
-
-def publication(prepared: Prepared, contract: Contract, id: UUID, subject: str, sequence: int, context: Context, tx: Tx) -> Outgoing:
-    """A contract as a message. Raises Rejected("too_large") above 256 KiB: here the cause can still be refused."""
-    body = contract.model_dump_json().encode()
-    envelope = Envelope(str(id), prepared.source, contract.type, subject, contract.partition_key(), tx.now, sequence, context, body)
-    _, headers, value = to_kafka(envelope)
-    if len(value) + sum(len(name) + len(content) for name, content in headers) > MAX_SIZE:
-        raise Rejected("too_large", f"{contract.type} would be {len(value)} bytes; a message holds {MAX_SIZE}.", status=422)
-    return Outgoing(contract.topic, envelope.key, headers, value)
-
-
-# --------------------------------------------------------------------------------------------------------- write
-
-
-async def write(kit: Kit, tx: Tx, decided: Decided) -> None:
-    """One statement per table, always in this order, each sorted by key. The outbox keeps the order decided."""
-    prepared = kit.prepared
-    fp("pm.after_decide")
-    _every_row_is_its_tenants(decided)
-    await prepared.store.append_many(tx, sorted(decided.events, key=_by_stream))
-    for name, writer in prepared.view_writers.items():
-        rows = [*decided.state_rows.get(name, {}).values(), *decided.history_rows.get(name, ())]
-        await writer.write(tx, rows)
-    fp("pm.between_writes")
-    for name, writer in prepared.replica_writers.items():
-        await writer.write(tx, decided.replica_rows.get(name, ()))
-    await put_many(tx, decided.outgoing)
-    await _ask_effects(tx, decided.effects)
-    fp("pm.before_commit")
-
-
-def _by_stream(pair: tuple[str, Recorded[Any]]) -> tuple[UUID, str, int]:
-    return (*pair[1].stream, pair[1].version)
-
-
-def _every_row_is_its_tenants(decided: Decided) -> None:
-    """T17: a batch mixes tenants; what one of its items caused carries that item's tenant and no other."""
-    for _, recorded in decided.events:
-        if recorded.stream.tenant != recorded.context.tenant:
-            raise AssertionError(f"{recorded.stream} was written in the context of tenant {recorded.context.tenant}")
-
-
-async def _ask_effects(tx: Tx, effects: Sequence[tuple[Recorded[Any], Effect]]) -> None:
-    if not effects:
-        return
-    await tx.raw.execute(
-        load_sql("messaging", "effects_ask"),
-        [r.stream.tenant for r, _ in effects],
-        [e.kind for _, e in effects],
-        [e.key for _, e in effects],
-        [r.stream.name for r, _ in effects],
-        [orjson.dumps(e.request, default=str).decode() for _, e in effects],
-        [orjson.dumps(caused_by(r), default=str).decode() for r, _ in effects],
-        [e.due_at or tx.now for _, e in effects],
-    )
-
-
-def caused_by(recorded: Recorded[Any]) -> dict[str, Any]:
-    """The context of what follows from an event, as JSON."""
-    c = recorded.context
-    return {
-        "correlation_id": c.correlation_id,
-        "causation_id": str(recorded.id),
-        "hops": c.hops,
-        "actor": c.actor,
-        "traceparent": c.traceparent,
-    }

@@ -4,10 +4,10 @@ The outbox, parked and quarantined messages keep headers and value byte for byte
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
@@ -177,12 +177,13 @@ def _time(text: str) -> datetime:
 
 def pack(headers: Headers) -> bytes:
     """Headers as one bytea: per header a length and the name, a length and the content. The order is kept."""
-    parts: list[bytes] = []
-    for name, content in headers:
-        raw = name.encode()
-        parts.append(struct.pack(f">H{len(raw)}sI", len(raw), raw, len(content)))
-        parts.append(content)
-    return b"".join(parts)
+    return b"".join([part for name, content in headers for part in (_packed(name), len(content).to_bytes(4, "big"), content)])
+
+
+@lru_cache(maxsize=1024)
+def _packed(name: str) -> bytes:
+    raw = name.encode()
+    return len(raw).to_bytes(2, "big") + raw
 
 
 def unpack(packed: bytes) -> list[tuple[str, bytes]]:

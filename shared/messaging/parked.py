@@ -10,8 +10,8 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from shared.es.errors import NotYet, Unavailable, Unreadable
-from shared.messaging.batch import Item
 from shared.messaging.envelope import Envelope, instant, pack
+from shared.messaging.items import Item
 from shared.messaging.outbox import Outgoing, put_many
 from shared.messaging.records import KafkaRecord
 from shared.runtime import metrics

@@ -6,14 +6,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from shared.es.recorded import Recorded, Stream
-from shared.messaging.deciding import publication
 from shared.messaging.handling import Handled
 from shared.messaging.outbox import Outgoing, put_many
+from shared.messaging.publishing import publication
 
 if TYPE_CHECKING:
     from shared.runtime.database import Database, Tx
@@ -42,10 +41,10 @@ async def republish(kit: Kit, *, since: datetime | None = None) -> int:
 
 async def _messages(kit: Kit, tx: Tx, handled: Handled, streams: Sequence[Stream], since: datetime | None) -> list[Outgoing]:
     histories = await kit.prepared.store.read_many(tx, streams)
-    return [message for stream in streams for message in _of_stream(kit, tx, handled, histories[stream], since)]
+    return [message for stream in streams for message in _of_stream(kit, handled, histories[stream], since)]
 
 
-def _of_stream(kit: Kit, tx: Tx, handled: Handled, history: Sequence[Recorded[Any]], since: datetime | None) -> list[Outgoing]:
+def _of_stream(kit: Kit, handled: Handled, history: Sequence[Recorded[Any]], since: datetime | None) -> list[Outgoing]:
     aggregate, said = handled.handler.aggregate, []
     state = aggregate.initial
     for recorded in history:
@@ -53,8 +52,11 @@ def _of_stream(kit: Kit, tx: Tx, handled: Handled, history: Sequence[Recorded[An
         contract = handled.handler.publish(state, recorded)
         if contract is not None and (since is None or recorded.recorded_at >= since):
             subject = f"{aggregate.name}/{recorded.aggregate_id}"
-            then = replace(tx, now=recorded.recorded_at)
-            said.append(publication(kit.prepared, contract, recorded.id, subject, recorded.version, recorded.context, then))
+            said.append(
+                publication(
+                    kit.prepared.source, contract, recorded.id, subject, recorded.version, recorded.context, recorded.recorded_at
+                )
+            )
     return said
 
 

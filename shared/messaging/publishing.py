@@ -1,0 +1,31 @@
+"""A contract as a message of this service, with the id of what it says (B.7)."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from hashlib import sha1
+from uuid import UUID
+
+from shared.es.errors import Rejected
+from shared.es.recorded import Context
+from shared.messaging.contract import Contract
+from shared.messaging.envelope import MAX_SIZE, Envelope, to_kafka
+from shared.messaging.outbox import Outgoing
+
+ROOM_FOR_HEADERS = 8 * 1024
+
+
+def cause_id(source: str, id: str, stream: str, n: int) -> UUID:
+    """The id of what follows from a cause: the same whenever it is decided again (version 5, a name-based UUID)."""
+    digest = sha1(f"{source}\n{id}\n{stream}\n{n}".encode(), usedforsecurity=False).digest()
+    return UUID(bytes=digest[:16], version=5)
+
+
+def publication(source: str, contract: Contract, id: UUID, subject: str, sequence: int, context: Context, at: datetime) -> Outgoing:
+    """A contract as a message. Raises Rejected("too_large") above 256 KiB: here the cause can still be refused."""
+    body = contract.model_dump_json().encode()
+    envelope = Envelope(str(id), source, contract.type, subject, contract.partition_key(), at, sequence, context, body)
+    _, headers, value = to_kafka(envelope)
+    if len(value) > MAX_SIZE - ROOM_FOR_HEADERS:
+        raise Rejected("too_large", f"{contract.type} would be {len(value)} bytes; a message holds {MAX_SIZE}.", status=422)
+    return Outgoing(contract.topic, envelope.key, headers, value)
