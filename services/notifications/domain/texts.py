@@ -1,0 +1,95 @@
+"""What the system itself says to people, in English and German; the recipient's language decides. (README 8)"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Said(NamedTuple):
+    title: str
+    text: str
+
+
+LANGUAGES = ("en", "de")
+
+TEXTS: dict[str, dict[str, Said]] = {
+    "invoice_paid": {
+        "en": Said("Payment received", "Invoice {number} ({title}) is paid: {amount}."),
+        "de": Said("Zahlung eingegangen", "Rechnung {number} ({title}) ist bezahlt: {amount}."),
+    },
+    "invoice_refunded": {
+        "en": Said("Payment refunded", "An invoice was refunded: {amount}. Nothing was moved back by itself."),
+        "de": Said("Zahlung erstattet", "Eine Rechnung wurde erstattet: {amount}. Es wurde nichts von selbst zurückbewegt."),
+    },
+    "invoice_reopened": {
+        "en": Said("Invoice open again", "An invoice is open again ({reason}); due are {amount}. Nothing was moved back by itself."),
+        "de": Said("Rechnung wieder offen", "Eine Rechnung ist wieder offen ({reason}); fällig: {amount}. Es wurde nichts zurückbewegt."),
+    },
+    "payment_reversed": {
+        "en": Said("Payment taken back", "A payment of {amount} was taken back by the bank or provider."),
+        "de": Said("Zahlung zurückgebucht", "Eine Zahlung über {amount} wurde von Bank oder Anbieter zurückgebucht."),
+    },
+    "overpaid": {
+        "en": Said("Overpayment", "{amount} more than due came in; it is kept as the customer's credit."),
+        "de": Said("Überzahlung", "{amount} mehr als fällig gingen ein; der Betrag ist Guthaben des Kunden."),
+    },
+    "unallocated": {
+        "en": Said("Payment without a target", "A payment of {amount} could not be allocated: {reason}."),
+        "de": Said("Zahlung ohne Ziel", "Eine Zahlung über {amount} konnte nicht zugeordnet werden: {reason}."),
+    },
+    "run_failed": {
+        "en": Said("Rule failed: {rule}", "Rule *{rule}*: {outcome}. {detail}"),
+        "de": Said("Regel fehlgeschlagen: {rule}", "Regel *{rule}*: {outcome}. {detail}"),
+    },
+    "rule_invalid": {
+        "en": Said("A rule is no longer valid", "A rule cannot run any more: {detail}"),
+        "de": Said("Eine Regel ist nicht mehr gültig", "Eine Regel kann nicht mehr laufen: {detail}"),
+    },
+    "not_moved": {
+        "en": Said("A trigger moved nothing", "Something happened that should have moved a deal, but it was not moved: {reason}."),
+        "de": Said("Ein Auslöser hat nichts bewegt", "Etwas hätte ein Geschäft bewegen sollen, es wurde aber nicht bewegt: {reason}."),
+    },
+    "activity_yours": {
+        "en": Said("{name}", "{name}: {local} ({zone})."),
+        "de": Said("{name}", "{name}: {local} ({zone})."),
+    },
+    "activity_moved": {
+        "en": Said("Changed: {name}", "{name} is now at {local} ({zone})."),
+        "de": Said("Geändert: {name}", "{name} ist jetzt am {local} ({zone})."),
+    },
+    "activity_off": {
+        "en": Said("Cancelled: {name}", "{name} does not take place: {reason}."),
+        "de": Said("Abgesagt: {name}", "{name} findet nicht statt: {reason}."),
+    },
+    "reminder": {
+        "en": Said("Soon: {name}", "{name} begins in {minutes} minutes."),
+        "de": Said("Gleich: {name}", "{name} beginnt in {minutes} Minuten."),
+    },
+    "room_conflict": {
+        "en": Said("Room booked twice", "The room of your activity on {local} ({zone}) is taken by another one as well."),
+        "de": Said("Raum doppelt gebucht", "Der Raum Ihrer Aktivität am {local} ({zone}) ist auch anderweitig vergeben."),
+    },
+    "endpoint_disabled": {
+        "en": Said("Webhook endpoint disabled", "{url} was disabled: {reason}. Nothing is delivered to it until you enable it."),
+        "de": Said("Webhook-Endpunkt abgeschaltet", "{url} wurde abgeschaltet: {reason}. Es wird nichts mehr dorthin geliefert."),
+    },
+    "invitation": {
+        "en": Said("Invitation: {name}", "{organiser} invites you: {name}, {local} ({zone})."),
+        "de": Said("Einladung: {name}", "{organiser} lädt Sie ein: {name}, {local} ({zone})."),
+    },
+    "invitation_changed": {
+        "en": Said("Changed: {name}", "{organiser} has changed an appointment: {name}, {local} ({zone})."),
+        "de": Said("Geändert: {name}", "{organiser} hat einen Termin geändert: {name}, {local} ({zone})."),
+    },
+    "invitation_withdrawn": {
+        "en": Said("Cancelled: {name}", "{organiser} has cancelled an appointment: {name}, {local} ({zone})."),
+        "de": Said("Abgesagt: {name}", "{organiser} hat einen Termin abgesagt: {name}, {local} ({zone})."),
+    },
+}
+
+
+def said(what: str, language: str, **values: object) -> Said:
+    """Title and text in the language, or in English where there is none. Values are put in as they are, on one line in the title."""
+    words = TEXTS[what].get(language.partition("-")[0].lower()) or TEXTS[what]["en"]
+    title = words.title.format(**{name: " ".join(str(value).split()) for name, value in values.items()})
+    return Said(title[:250], words.text.format(**values))
