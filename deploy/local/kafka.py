@@ -6,7 +6,6 @@ import asyncio
 import base64
 import os
 import shutil
-import struct
 import subprocess
 import uuid
 from collections.abc import Callable
@@ -18,6 +17,9 @@ from deploy.local.jars import class_path, kafka_version
 from deploy.local.network import LOOPBACK
 from deploy.local.problems import StackProblem
 from deploy.local.process import TERM, Farewell, Launch
+from shared.es.errors import Unavailable
+from shared.messaging import kafka
+from shared.messaging.topics import declared
 
 TEMPLATE = Path(__file__).parent / "server.properties"
 JVM = ("-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
@@ -42,7 +44,10 @@ class Kafka:
     extra: tuple[tuple[str, str], ...] = ()
     """Further lines of server.properties: a test's short retention, an authorizer."""
     jvm: tuple[str, ...] = JVM
+    topics_of: tuple[str, ...] = ()
+    """Services whose declared topics are created once it is ready."""
     name: str = "kafka"
+    attempts: int = 2
     farewell: Farewell = TERM
 
     @property
@@ -62,8 +67,12 @@ class Kafka:
         return Launch(argv=argv, log=self.log, cwd=self.home, env=self._environment())
 
     async def why_not_ready(self) -> str | None:
-        """None once the broker answers a request (KF-6)."""
-        return await why_silent(self.port)
+        """None once a metadata request is answered (KF-6)."""
+        return None if await kafka.answers(self.bootstrap) else "it does not answer"
+
+    async def settle(self) -> None:
+        """Group offsets have a place, and the declared topics are there (KF-7, KF-8)."""
+        await create_topics_on(self.bootstrap, self.topics_of)
 
     def _prepare(self) -> None:
         try:
@@ -116,6 +125,15 @@ class Kafka:
         return {name: value for name, value in os.environ.items() if not name.startswith(("JAVA_", "JDK_JAVA_", "KAFKA_", "CLASSPATH"))}
 
 
+async def create_topics_on(bootstrap: str, services: tuple[str, ...]) -> None:
+    """Raises StackProblem."""
+    try:
+        await kafka.warm_group_coordinator(bootstrap)
+        await kafka.create_topics(bootstrap, declared(services))
+    except Unavailable as error:
+        raise StackProblem(f"Kafka's topics could not be created on {bootstrap}: {error}") from error
+
+
 def java() -> Path:
     """The wheel's; an installed one only when DEALWRIGHT_JAVA_HOME asks for it (KF-3). Raises StackProblem."""
     if asked := os.environ.get("DEALWRIGHT_JAVA_HOME"):
@@ -136,19 +154,3 @@ def _cluster_id() -> str:
         text = base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
         if not text.startswith("-"):
             return text
-
-
-async def why_silent(port: int) -> str | None:
-    """Ask for the broker's API versions, the one request that needs no state: an answer with our number is an answer."""
-    request = struct.pack(">hhih", 18, 0, 1, -1)
-    try:
-        async with asyncio.timeout(3):
-            reader, writer = await asyncio.open_connection(LOOPBACK, port)
-            try:
-                writer.write(struct.pack(">i", len(request)) + request)
-                answer = await reader.readexactly(8)
-            finally:
-                writer.close()
-    except (OSError, TimeoutError, asyncio.IncompleteReadError) as error:
-        return str(error) or type(error).__name__
-    return None if answer[4:] == struct.pack(">i", 1) else "something else answers there"

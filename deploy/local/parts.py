@@ -1,4 +1,4 @@
-"""What the supervisor runs: a part is prepared, launched, asked until it is ready, and told to go."""
+"""What the supervisor runs: a part is prepared, launched, asked until it is ready, settled, and told to go."""
 
 from __future__ import annotations
 
@@ -12,46 +12,69 @@ from shared.runtime.clock import monotonic
 
 PATIENCE = 60.0
 """Seconds a part has to become ready."""
-RETRIES = 5
-"""A postmaster killed by SIGKILL leaves back ends that hold its memory for a moment: the next one fails until they are gone (PG-10)."""
 
 
 class Part(Protocol):
-    """One process of the stack. `why_not_ready` answers None when it is; `farewell` is how it is told to go."""
+    """One process of the stack."""
 
     @property
     def name(self) -> str: ...
     @property
-    def farewell(self) -> Farewell: ...
+    def port(self) -> int: ...
     @property
     def log(self) -> Path: ...
-    async def prepare(self) -> None: ...
+    @property
+    def farewell(self) -> Farewell:
+        """How it is told to go."""
+        ...
+
+    @property
+    def attempts(self) -> int:
+        """How often it may end before it is ready, and be tried again."""
+        ...
+
+    async def prepare(self) -> None:
+        """What must be there before it starts, and what must not."""
+        ...
+
     def launch(self) -> Launch: ...
-    async def why_not_ready(self) -> str | None: ...
+    async def why_not_ready(self) -> str | None:
+        """None when it is."""
+        ...
+
+    async def settle(self) -> None:
+        """What its users need besides: topics, databases. Repeatable."""
+        ...
 
 
 async def bring_up(part: Part, pid_file: Path, patience: float = PATIENCE) -> Running:
-    """Prepared, started and ready. Raises StackProblem with the end of its log when it is not to be had; then nothing of it is left."""
+    """Ready and settled. Raises StackProblem with the end of its log when it is not to be had; then nothing of it is left."""
     await part.prepare()
     deadline = monotonic() + patience
-    for attempt in range(1, RETRIES + 1):
+    for attempt in range(1, part.attempts + 1):
         running = start(part.launch(), pid_file)
-        reason = await _until_ready(part, running, deadline)
-        if reason is None:
-            return running
+        try:
+            reason = await until_ready(part, running, deadline)
+            if reason is None:
+                await part.settle()
+                return running
+        except BaseException:
+            await running.end(part.farewell)
+            raise
         await running.end(part.farewell)
-        if monotonic() > deadline or attempt == RETRIES:
+        if monotonic() > deadline:
             break
-        await asyncio.sleep(1)
+        if attempt < part.attempts:
+            await asyncio.sleep(1)
     raise StackProblem(f"{part.name} did not start ({reason}). The end of {part.log}:\n{last_lines(part.log)}")
 
 
-async def _until_ready(part: Part, running: Running, deadline: float) -> str | None:
-    """None, or why it is not ready by now."""
+async def until_ready(part: Part, running: Running, deadline: float | None) -> str | None:
+    """None, or why it is not ready by then; without a deadline only its end is a reason."""
     while (reason := await part.why_not_ready()) is not None:
         if not running.alive():
-            return "it ended at once"
-        if monotonic() > deadline:
+            return "it ended by itself"
+        if deadline is not None and monotonic() > deadline:
             return reason
         await asyncio.sleep(0.05)
     return None

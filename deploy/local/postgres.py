@@ -47,7 +47,11 @@ class Postgres:
     log: Path
     durable: bool = True
     max_connections: int = 200
+    databases: tuple[tuple[str, str], ...] = ()
+    """Services that have a database here, each with the password of its log-in."""
     name: str = "postgres"
+    attempts: int = 5
+    """A postmaster killed by SIGKILL leaves back ends that hold its memory for a moment: the next one fails until they are gone (PG-10)."""
     farewell: Farewell = FAREWELL
 
     @property
@@ -98,6 +102,17 @@ class Postgres:
     async def why_not_ready(self) -> str | None:
         """None once a connection answers `select 1` (PG-8)."""
         return await why_no_answer(self.admin_url())
+
+    async def settle(self) -> None:
+        """A database for each service (B.5)."""
+        if not self.databases:
+            return
+        connection = await asyncpg.connect(self.admin_url())
+        try:
+            for service, password in self.databases:
+                await create_service_database(connection, service, f"dealwright_{service}", password)
+        finally:
+            await connection.close()
 
     def _refuse_other_version(self) -> None:
         noted = self.data / "PG_VERSION"
@@ -292,38 +307,50 @@ async def why_no_answer(url: str) -> str | None:
 
 
 async def create_service_database(
-    connection: asyncpg.Connection, service: str, database: str, password: str, *, template: str | None = None
+    connection: asyncpg.Connection, service: str, database: str, password: str | None, *, template: str | None = None
 ) -> None:
     """One database of one service with its owner, kit and reader roles and the log-in that may become each of them; repeatable.
 
-    `connection`: an administrator's, outside any transaction, on the server's maintenance database. The password is set anew each time.
-    `template`: a database of the same service to copy, nobody connected to it. Several callers at once wait for each other.
+    `connection`: an administrator's, outside any transaction, on the server's maintenance database. The password is set anew each time;
+    None: no log-in is made, the administrator's own may become the three roles. `template`: a database of the same service to copy,
+    nobody connected to it. Several callers at once wait for each other.
     """
     await connection.execute("select pg_advisory_lock(hashtext('dealwright.roles'))")
     try:
         await _create_roles(connection, service, password)
         await _create_database(connection, service, database, template)
+        await _close_to_others(connection, service, database, with_login=password is not None)
     finally:
         await connection.execute("select pg_advisory_unlock(hashtext('dealwright.roles'))")
 
 
-async def _create_roles(connection: asyncpg.Connection, service: str, password: str) -> None:
-    for role, attributes in (*((f"{service}_{part}", "nologin") for part in ("owner", "kit", "reader")), (service, "login noinherit")):
-        if not await connection.fetchval("select exists (select from pg_roles where rolname = $1)", role):
-            await connection.execute(f"create role {_name(role)} {attributes}")
-    await connection.execute(f"alter role {_name(service)} password {await _quoted(connection, password)}")
-    for part in ("owner", "kit", "reader"):
-        await connection.execute(f"grant {_name(f'{service}_{part}')} to {_name(service)}")
-    if not await connection.fetchval("select rolsuper from pg_roles where rolname = current_user"):
-        await connection.execute(f"grant {_name(f'{service}_owner')} to current_user")
+async def _create_roles(connection: asyncpg.Connection, service: str, password: str | None) -> None:
+    roles = [f"{service}_{part}" for part in ("owner", "kit", "reader")]
+    for role in roles:
+        await _create_role(connection, role, "nologin")
+    if password is not None:
+        await _create_role(connection, service, "login noinherit")
+        await connection.execute(f"alter role {_name(service)} password {await _quoted(connection, password)}")
+    superuser = await connection.fetchval("select rolsuper from pg_roles where rolname = current_user")
+    for member in ([] if password is None else [_name(service)]) + ([] if superuser else ["current_user"]):
+        await connection.execute(f"grant {', '.join(map(_name, roles))} to {member}")
+
+
+async def _create_role(connection: asyncpg.Connection, role: str, attributes: str) -> None:
+    if not await connection.fetchval("select exists (select from pg_roles where rolname = $1)", role):
+        await connection.execute(f"create role {_name(role)} {attributes}")
 
 
 async def _create_database(connection: asyncpg.Connection, service: str, database: str, template: str | None) -> None:
     if not await connection.fetchval("select exists (select from pg_database where datname = $1)", database):
         source = f"template {_name(template)}" if template else f"template template0 encoding 'UTF8' {_locale(connection)}"
         await connection.execute(f"create database {_name(database)} owner {_name(f'{service}_owner')} {source}")
+
+
+async def _close_to_others(connection: asyncpg.Connection, service: str, database: str, *, with_login: bool) -> None:
     await connection.execute(f"revoke all on database {_name(database)} from public")
-    await connection.execute(f"grant connect on database {_name(database)} to {_name(service)}")
+    if with_login:
+        await connection.execute(f"grant connect on database {_name(database)} to {_name(service)}")
 
 
 async def drop_database(connection: asyncpg.Connection, database: str) -> None:

@@ -93,6 +93,12 @@ class Running:
                 return True
         return False
 
+    async def ended(self) -> str:
+        """Waits for its end; how it ended, in words."""
+        while self.alive():
+            await asyncio.sleep(0.2)
+        return _how(self.child.returncode if self.child else None)
+
     async def gone_within(self, seconds: float) -> bool:
         deadline = monotonic() + seconds
         while self.alive():
@@ -100,6 +106,15 @@ class Running:
                 return False
             await asyncio.sleep(0.02)
         return True
+
+
+def _how(code: int | None) -> str:
+    if code is None or code >= 0:
+        return f"exit code {code}" if code is not None else "not our child"
+    try:
+        return signal.Signals(-code).name
+    except ValueError:
+        return f"signal {-code}"
 
 
 def start(launch: Launch, pid_file: Path) -> Running:

@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from deploy.local.kafka import why_silent
 from deploy.local.network import LOOPBACK, free_port
 from deploy.local.postgres import SUPERUSER, database_url, why_no_answer
+from shared.messaging import kafka
 
 KAFKA_IMAGE = "apache/kafka:4.3.0"
 POSTGRES_IMAGE = "postgres:18"
@@ -21,14 +21,14 @@ PATIENCE = 120.0
 async def containers() -> AsyncIterator[tuple[str, str]]:
     """(administrator's URL, bootstrap servers) of two containers, ready; removed afterwards."""
     password, client = secrets.token_urlsafe(12), free_port()
-    postgres, kafka = _postgres(password), _kafka(client)
+    postgres, broker = _postgres(password), _kafka(client)
     try:
-        await asyncio.gather(asyncio.to_thread(postgres.start), asyncio.to_thread(kafka.start))
+        await asyncio.gather(asyncio.to_thread(postgres.start), asyncio.to_thread(broker.start))
         url = database_url(user=SUPERUSER, password=password, port=int(postgres.get_exposed_port(5432)), database="postgres")
         await _until_both_answer(url, client)
         yield url, f"{LOOPBACK}:{client}"
     finally:
-        await asyncio.gather(asyncio.to_thread(postgres.stop), asyncio.to_thread(kafka.stop), return_exceptions=True)
+        await asyncio.gather(asyncio.to_thread(postgres.stop), asyncio.to_thread(broker.stop), return_exceptions=True)
 
 
 def _postgres(password: str) -> Any:
@@ -63,5 +63,5 @@ def _kafka(port: int) -> Any:
 
 async def _until_both_answer(url: str, kafka_port: int) -> None:
     async with asyncio.timeout(PATIENCE):
-        while await why_no_answer(url) is not None or await why_silent(kafka_port) is not None:  # noqa: ASYNC110 (no event: another process)
+        while await why_no_answer(url) is not None or not await kafka.answers(f"{LOOPBACK}:{kafka_port}"):
             await asyncio.sleep(0.2)
