@@ -14,6 +14,8 @@ from shared.es.store import AlreadyWritten
 from shared.messaging.deciding import decide_batch
 from shared.messaging.items import Batch, BatchResult, Item, Outcome, Result
 from shared.messaging.writing import write
+from shared.runtime import metrics
+from shared.runtime.clock import monotonic
 
 if TYPE_CHECKING:
     from shared.runtime.service import Kit
@@ -38,10 +40,12 @@ async def handle_batch(kit: Kit, batch: Batch) -> BatchResult:
         except Unavailable:
             raise
         except Conflict as error:
+            metrics.redecided(current.consumer)
             todo.extendleft(reversed(_again(current, tries + 1, error)))
             continue
         except Exception as error:
             if halves := current.halves():
+                metrics.split(current.consumer, type(error).__name__)
                 todo.extendleft((half, 0) for half in reversed(halves))
                 continue
             done, left = await _once(kit, current, given_up=error)
@@ -63,16 +67,24 @@ def _again(batch: Batch, tries: int, error: Conflict) -> list[tuple[Batch, int]]
 
 async def _once(kit: Kit, batch: Batch, *, given_up: Exception | None = None) -> tuple[BatchResult, Batch | None]:
     """One transaction. `given_up`: the database refused this single item; it is noted without being decided."""
+    began = monotonic()
     async with kit.database.transaction() as tx:
         items = await batch.claim(kit, tx)
+        claimed = monotonic()
         if given_up is not None:
             results: Sequence[Result] = [_refused_by_database(item, given_up) for item in items]
             summary = BatchResult(messages=1)
         else:
             decided = await decide_batch(kit, tx, items)
+            thought = monotonic()
             await write(kit, tx, decided)
+            metrics.batch_part(batch.consumer, "decide", thought - claimed)
+            metrics.batch_part(batch.consumer, "write", monotonic() - thought)
             results, summary = decided.results, decided.summary()
         settled = tuple(await batch.settle(kit, tx, results))
+        before_commit = monotonic()
+    metrics.batch_part(batch.consumer, "claim", claimed - began)
+    metrics.batch_part(batch.consumer, "commit", monotonic() - before_commit)
     done = replace(summary, results=tuple(r for r in settled if r.outcome != "waits"))
     kit.wake(done)
     return done, batch.waiting(settled)

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from shared.runtime.database import Tx
 
 
+MAX_HOPS = 1000
+"""The backstop behind `origin.chain`, above every legal chain: a loop between services ends here (B.7)."""
+
+
 @dataclass(slots=True)
 class Work:
     """The items of a batch as addressed commands; a refusal in place of commands where translating refused."""
@@ -102,6 +106,9 @@ class Translation:
         subscription = self._routes[place].subscription
         if subscription is None:
             work.addressed[place] = ()
+            return
+        if item.context.hops > MAX_HOPS:
+            work.refused[place] = Rejected("too_many_hops", f"This chain has gone through {MAX_HOPS} messages; it ends here.")
             return
         facts = Seen(self._tx.now, item.context.tenant, place, self.library)
         try:

@@ -157,6 +157,16 @@ def batch_part(door: str, part: str, seconds: float) -> None:
     BATCH_SECONDS.labels(door, part).observe(seconds)
 
 
+def split(door: str, reason: str) -> None:
+    """A batch that the database refused goes on in halves."""
+    BATCH_SPLITS.labels(door, reason).inc()
+
+
+def redecided(door: str) -> None:
+    """A batch that met a conflict is decided again."""
+    BATCH_REDECIDED.labels(door).inc()
+
+
 def duplicates(consumer: str, number: int) -> None:
     if number:
         INBOX_DUPLICATES.labels(consumer).inc(number)

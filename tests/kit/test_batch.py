@@ -15,6 +15,7 @@ from sqlalchemy import text
 from shared.contracts import deals
 from shared.es.errors import NotYet
 from shared.messaging.batch import BatchResult, handle_batch
+from shared.messaging.envelope import unpack
 from shared.messaging.handling import prepare
 from shared.messaging.inbox import MessageBatch
 from shared.messaging.records import KafkaRecord
@@ -287,3 +288,22 @@ async def test_a_registered_tenant_is_known_to_the_directory(kit: Kit, mailbag: 
 
     async with kit.database.raw() as raw:
         assert await raw.fetchval("select name from tenants_v1 where tenant = $1", toy.TENANT) == "Acme"
+
+
+async def test_a_chain_that_goes_round_for_ever_ends(kit: Kit, mailbag: toy.Mailbag) -> None:
+    record = put(mailbag, "a", 1)
+    headers = [(name, b"1000" if name == "ce_hops" else value) for name, value in record.headers]
+    done = await handle(kit, [mailbag.raw(record.topic, record.key, headers, record.value)])
+
+    assert [(r.outcome, getattr(r.error, "code", "")) for r in done.results] == [("refused", "too_many_hops")]
+
+
+async def test_each_hop_has_a_span_of_its_own_in_the_same_trace(kit: Kit, mailbag: toy.Mailbag) -> None:
+    record = put(mailbag, "a", 1)
+    trace = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    await handle(kit, [mailbag.raw(record.topic, record.key, [*record.headers, ("traceparent", trace)], record.value)])
+
+    async with kit.database.raw() as raw:
+        headers = dict(unpack(await raw.fetchval("select headers from outbox")))
+    span = headers["ce_id"].decode().replace("-", "")[:16]
+    assert headers["traceparent"].decode() == f"00-0af7651916cd43dd8448eb211c80319c-{span}-01"
