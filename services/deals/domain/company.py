@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any, assert_never
 from uuid import UUID
 
@@ -24,7 +25,7 @@ from services.deals.domain.fields import (
     read,
     several,
 )
-from services.deals.domain.origin import NIL, Cause, answered
+from services.deals.domain.origin import BEGINNING, NIL, Cause, answered
 from shared.es.aggregate import Aggregate
 from shared.es.errors import Fault, NotFound, Rejected
 
@@ -39,7 +40,7 @@ class CompanyFields:
     emails: tuple[str, ...] = ()
     phones: tuple[str, ...] = ()
     responsible_id: UUID | None = None
-    custom: Mapping[str, Any] = NONE
+    custom: Mapping[str, Any] = field(default_factory=dict)
 
 
 SETTABLE: Kinds = {
@@ -149,6 +150,7 @@ class Company:
     status: str = "active"
     merged_into: UUID | None = None
     absorbed: frozenset[UUID] = frozenset()
+    created_at: datetime = BEGINNING
     answered: frozenset[UUID] = frozenset()
 
     @property
@@ -194,7 +196,7 @@ def evolve(company: Company, event: CompanyEvent) -> Company:
     known = replace(company, answered=answered(company.answered, event.cause))
     match event:
         case CompanyCreated(company_id=company_id, fields=fields):
-            return replace(known, company_id=company_id, fields=fields)
+            return replace(known, company_id=company_id, fields=fields, created_at=event.cause.at)
         case CompanyFieldsChanged(changes=changes):
             return replace(known, fields=patched(company.fields, changes, KEPT))
         case CompanyMerged(survivor_id=survivor_id):

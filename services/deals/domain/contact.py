@@ -5,7 +5,8 @@ Personal: names, addresses, telephone numbers, custom fields. The codec of the e
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any, assert_never
 from uuid import UUID
 
@@ -27,7 +28,7 @@ from services.deals.domain.fields import (
     read,
     several,
 )
-from services.deals.domain.origin import NIL, Cause, answered
+from services.deals.domain.origin import BEGINNING, NIL, Cause, answered
 from shared.es.aggregate import Aggregate
 from shared.es.errors import Fault, NotFound, Rejected
 
@@ -47,7 +48,7 @@ class ContactFields:
     zone: str | None = None
     language: str | None = None
     responsible_id: UUID | None = None
-    custom: Mapping[str, Any] = NONE
+    custom: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -165,6 +166,7 @@ class Contact:
     status: str = "active"
     merged_into: UUID | None = None
     absorbed: frozenset[UUID] = frozenset()
+    created_at: datetime = BEGINNING
     answered: frozenset[UUID] = frozenset()
 
     @property
@@ -214,7 +216,7 @@ def evolve(contact: Contact, event: ContactEvent) -> Contact:
     known = replace(contact, answered=answered(contact.answered, event.cause))
     match event:
         case ContactCreated(contact_id=contact_id, fields=fields):
-            return replace(known, contact_id=contact_id, fields=fields)
+            return replace(known, contact_id=contact_id, fields=fields, created_at=event.cause.at)
         case ContactFieldsChanged(changes=changes):
             return replace(known, fields=patched(contact.fields, changes, KEPT))
         case ContactMerged(survivor_id=survivor_id):

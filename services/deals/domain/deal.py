@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, assert_never
 from uuid import UUID, uuid5
@@ -36,12 +36,10 @@ from services.deals.domain.fields import (
     several,
 )
 from services.deals.domain.money import AMOUNT, CURRENCY, ROWS, Line
-from services.deals.domain.origin import NIL, Cause, answered
+from services.deals.domain.origin import BEGINNING, NIL, Cause, answered
 from services.deals.domain.stay import NOWHERE, Place, Stay, arrival, must_be_free_to_move
 from shared.es.aggregate import Aggregate
 from shared.es.errors import Fault, NotFound, Rejected
-
-BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +65,7 @@ class DealFields:
     loss_reason: str | None = None
     repeat_customer: bool = False
     created_by_copy: bool = False
-    custom: Mapping[str, Any] = NONE
+    custom: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def customer(self) -> str | None:
@@ -106,7 +104,6 @@ class CreateDeal:
     deal_id: UUID
     place: Place
     fields: DealFields
-    at: datetime
     cause: Cause
     automation: str = "on"
     copied_from: UUID | None = None
@@ -130,7 +127,6 @@ class MoveDeal:
     """`if_visit_id`: only while that visit lasts (D18). `reason`: person, trigger, bulk, stage_replaced, conversion or api."""
 
     place: Place
-    at: datetime
     reason: str
     cause: Cause
     automation: str = "on"
@@ -170,7 +166,6 @@ class DealCreated:
     deal_id: UUID
     stay: Stay
     fields: DealFields
-    at: datetime
     cause: Cause
     automation: str = "on"
     copied_from: UUID | None = None
@@ -189,7 +184,6 @@ class DealFieldsChanged:
 class DealMoved:
     before: Stay
     stay: Stay
-    at: datetime
     automation: str
     reason: str
     cause: Cause
@@ -329,9 +323,9 @@ def evolve(deal: Deal, event: DealEvent) -> Deal:
             return _begun(event, known.answered)
         case DealFieldsChanged(changes=changes):
             return replace(known, fields=patched(deal.fields, changes, KEPT))
-        case DealMoved(stay=stay, at=at, loss_reason=loss_reason):
+        case DealMoved(stay=stay, loss_reason=loss_reason):
             fields = replace(deal.fields, loss_reason=loss_reason) if loss_reason else deal.fields
-            return replace(known, fields=fields, stay=stay, arrived_at=at)
+            return replace(known, fields=fields, stay=stay, arrived_at=event.cause.at)
         case DealCopied(copy_id=copy_id, name=name, generation=generation):
             return replace(known, copies=(*deal.copies, Copy(copy_id, name, generation)), touched=deal.touched)
         case DealDeleted():
@@ -356,7 +350,7 @@ def _begun(event: DealCreated, requests: frozenset[UUID]) -> Deal:
         event.deal_id,
         event.fields,
         event.stay,
-        event.at,
+        event.cause.at,
         copied_from=event.copied_from,
         copy_generation=event.copy_generation,
         lead_id=event.lead_id,
@@ -377,7 +371,6 @@ def _created(command: CreateDeal) -> DealCreated:
         command.deal_id,
         arrival(command.deal_id, command.place, 1),
         command.fields,
-        command.at,
         command.cause,
         command.automation,
         command.copied_from,
@@ -414,7 +407,7 @@ def _moved(deal: Deal, command: MoveDeal) -> DealMoved:
     must_be_free_to_move(deal.stay, command.place, command.if_visit_id, _filled_after(deal, command))
     stay = arrival(deal.deal_id, command.place, deal.stay.visit_number + 1)
     return DealMoved(
-        deal.stay, stay, command.at, command.automation, command.reason, command.cause, command.loss_reason, command.decision_id
+        deal.stay, stay, command.automation, command.reason, command.cause, command.loss_reason, command.decision_id
     )
 
 

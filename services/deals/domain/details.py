@@ -5,20 +5,20 @@ People write what they like; rules only renew what is filled: an empty field sta
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from types import MappingProxyType
 from typing import Any, assert_never
 from uuid import UUID
 
 from services.deals.domain.field_set import ADDRESS_FIELDS, ADDRESS_TYPES, FieldSet
 from services.deals.domain.fields import LONG_TEXT, Change, Wrong, custom_map, invalid
-from services.deals.domain.origin import NIL, Cause, answered
+from services.deals.domain.origin import BEGINNING, NIL, Cause, answered
 from shared.es.aggregate import Aggregate
 from shared.es.errors import Fault, NotFound, Rejected
 
 Texts = Mapping[str, str]
 EMPTY: Texts = MappingProxyType({})
-NO_ADDRESSES: Mapping[str, Texts] = MappingProxyType({})
 PERSON_OR_COMPANY = {"contact": "person", "company": "company"}
 """Which templates are for which owner."""
 
@@ -113,7 +113,7 @@ class DetailsChanged:
     changes: Mapping[str, Change]
     cause: Cause
     address_type: str | None = None
-    unchanged: Texts = EMPTY
+    unchanged: Texts = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,11 +132,12 @@ class Details:
     owner_id: UUID = NIL
     template_code: str = ""
     is_default: bool = False
-    fields: Texts = EMPTY
-    addresses: Mapping[str, Texts] = NO_ADDRESSES
+    fields: Texts = field(default_factory=dict)
+    addresses: Mapping[str, Texts] = field(default_factory=dict)
     removed: bool = False
     version: int = 0
     last_address_type: str | None = None
+    created_at: datetime = BEGINNING
     answered: frozenset[UUID] = frozenset()
 
     @property
@@ -203,6 +204,7 @@ def evolve(details: Details, event: DetailsEvent) -> Details:
                 is_default=event.is_default,
                 fields=event.fields,
                 addresses=event.addresses,
+                created_at=event.cause.at,
             )
         case DetailsChanged():
             return replace(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any, assert_never
 from uuid import UUID
 
@@ -24,7 +25,7 @@ from services.deals.domain.fields import (
     read,
     several,
 )
-from services.deals.domain.origin import NIL, Cause, answered
+from services.deals.domain.origin import BEGINNING, NIL, Cause, answered
 from shared.es.aggregate import Aggregate
 from shared.es.errors import Fault, NotFound, Rejected
 
@@ -117,6 +118,7 @@ class Employee:
     code: str = ""
     fields: EmployeeFields = EmployeeFields("", "", "UTC")
     active: bool = True
+    created_at: datetime = BEGINNING
     answered: frozenset[UUID] = frozenset()
 
     @property
@@ -156,7 +158,7 @@ def evolve(employee: Employee, event: EmployeeEvent) -> Employee:
     known = replace(employee, answered=answered(employee.answered, event.cause))
     match event:
         case EmployeeAdded(employee_id=employee_id, code=code, fields=fields):
-            return replace(known, employee_id=employee_id, code=code, fields=fields)
+            return replace(known, employee_id=employee_id, code=code, fields=fields, created_at=event.cause.at)
         case EmployeeChanged(changes=changes):
             return replace(known, fields=patched(employee.fields, changes, SETTABLE))
         case EmployeeDeactivated():

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, assert_never
 from urllib.parse import urlsplit
 from uuid import UUID, uuid5
@@ -27,7 +28,7 @@ from services.deals.domain.fields import (
     several,
 )
 from services.deals.domain.money import CURRENCY, exact
-from services.deals.domain.origin import NIL, Cause, answered
+from services.deals.domain.origin import BEGINNING, NIL, Cause, answered
 from shared.es.aggregate import Aggregate
 from shared.es.errors import Fault, NotFound, Rejected
 
@@ -115,6 +116,7 @@ class FieldSet:
     element_type: str | None = None
     owner_type: str | None = None
     template_code: str | None = None
+    created_at: datetime = BEGINNING
     answered: frozenset[UUID] = frozenset()
 
     @property
@@ -228,6 +230,7 @@ def evolve(form: FieldSet, event: FieldSetChanged) -> FieldSet:
         event.element_type,
         event.owner_type,
         event.template_code,
+        form.created_at if form.exists else event.cause.at,
         answered(form.answered, event.cause),
     )
 

@@ -26,6 +26,7 @@ TEXT_LENGTH = 16 * 1024
 """Characters of a long text."""
 
 NONE: Mapping[str, Any] = MappingProxyType({})
+"""No values. For looking things up only: it has no JSON form, so it never goes into an event."""
 
 
 class Wrong(Exception):

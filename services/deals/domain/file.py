@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import assert_never
 from uuid import UUID
 
 from services.deals.domain.element import MOST_FILES
 from services.deals.domain.fields import invalid
-from services.deals.domain.origin import NIL, Cause
+from services.deals.domain.origin import BEGINNING, NIL, Cause
 from shared.es.aggregate import Aggregate
 from shared.es.errors import Fault, NotFound, Rejected
 
@@ -90,6 +91,7 @@ class File:
     owner_type: str | None = None
     owner_id: UUID | None = None
     removed: bool = False
+    created_at: datetime = BEGINNING
 
     @property
     def exists(self) -> bool:
@@ -120,6 +122,7 @@ def evolve(file: File, event: FileEvent) -> File:
                 event.content_type,
                 event.owner_type,
                 event.owner_id,
+                created_at=event.cause.at,
             )
         case FileRemoved():
             return replace(file, removed=True)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, assert_never
 from uuid import UUID
 
-from services.deals.domain.deal import BEGINNING
 from services.deals.domain.element import MOST_CONTACTS, MOST_OBSERVERS, customer_key, is_filled, with_primary, worth
 from services.deals.domain.field_set import FieldSet, checked
 from services.deals.domain.fields import (
@@ -28,7 +27,7 @@ from services.deals.domain.fields import (
     several,
 )
 from services.deals.domain.money import AMOUNT, CURRENCY, ROWS, Line
-from services.deals.domain.origin import NIL, Cause, answered
+from services.deals.domain.origin import BEGINNING, NIL, Cause, answered
 from services.deals.domain.stay import NOWHERE, Place, Stay, arrival, must_be_free_to_move
 from shared.es.aggregate import Aggregate
 from shared.es.errors import Fault, NotFound, Rejected
@@ -55,7 +54,7 @@ class LeadFields:
     amount: Decimal = Decimal("0.00")
     amount_fixed: bool = False
     lines: tuple[Line, ...] = ()
-    custom: Mapping[str, Any] = NONE
+    custom: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def customer(self) -> str | None:
@@ -85,7 +84,6 @@ class CreateLead:
     lead_id: UUID
     place: Place
     fields: LeadFields
-    at: datetime
     cause: Cause
     recurring: bool = False
     open_exists: bool = False
@@ -102,7 +100,6 @@ class ChangeLeadFields:
 @dataclass(frozen=True, slots=True)
 class MoveLead:
     place: Place
-    at: datetime
     reason: str
     cause: Cause
     automation: str = "on"
@@ -116,7 +113,6 @@ class ConvertLead:
     """`made`: the ids of what it becomes, by target. `success`: the stage to close it into, None leaves it open (F14)."""
 
     made: Mapping[str, UUID]
-    at: datetime
     cause: Cause
     success: Place | None = None
     automation: str = "on"
@@ -139,7 +135,6 @@ class LeadCreated:
     lead_id: UUID
     stay: Stay
     fields: LeadFields
-    at: datetime
     cause: Cause
     automation: str = "on"
 
@@ -154,7 +149,6 @@ class LeadFieldsChanged:
 class LeadMoved:
     before: Stay
     stay: Stay
-    at: datetime
     automation: str
     reason: str
     cause: Cause
@@ -191,7 +185,7 @@ class Lead:
     arrived_at: datetime = BEGINNING
     deleted: bool = False
     touched: bool = False
-    made: Mapping[str, UUID] = NONE
+    made: Mapping[str, UUID] = field(default_factory=dict)
     """What it became, by target."""
     answered: frozenset[UUID] = frozenset()
 
@@ -247,11 +241,11 @@ def evolve(lead: Lead, event: LeadEvent) -> Lead:
     known = replace(lead, answered=answered(lead.answered, event.cause), touched=lead.touched or event.cause.origin.by_hand)
     match event:
         case LeadCreated():
-            return Lead(event.lead_id, event.fields, event.stay, event.at, answered=known.answered)
+            return Lead(event.lead_id, event.fields, event.stay, event.cause.at, answered=known.answered)
         case LeadFieldsChanged(changes=changes):
             return replace(known, fields=patched(lead.fields, changes, KEPT))
-        case LeadMoved(stay=stay, at=at):
-            return replace(known, stay=stay, arrived_at=at)
+        case LeadMoved(stay=stay):
+            return replace(known, stay=stay, arrived_at=event.cause.at)
         case LeadConverted(made=made):
             return replace(known, made={**lead.made, **made})
         case LeadDeleted():
@@ -284,7 +278,7 @@ def _created(command: CreateLead) -> LeadCreated:
     if command.open_exists:
         raise Rejected("open_exists", "The customer has an open lead already.")
     stay = arrival(command.lead_id, command.place, 1)
-    return LeadCreated(command.lead_id, stay, command.fields, command.at, command.cause, command.automation)
+    return LeadCreated(command.lead_id, stay, command.fields, command.cause, command.automation)
 
 
 def _fields_changed(lead: Lead, command: ChangeLeadFields) -> Sequence[LeadEvent]:
@@ -312,7 +306,7 @@ def _moved(lead: Lead, command: MoveLead) -> LeadMoved:
     must_be_free_to_move(lead.stay, command.place, command.if_visit_id, filled)
     stay = arrival(lead.lead_id, command.place, lead.stay.visit_number + 1)
     return LeadMoved(
-        lead.stay, stay, command.at, command.automation, command.reason, command.cause, command.loss_reason, command.decision_id
+        lead.stay, stay, command.automation, command.reason, command.cause, command.loss_reason, command.decision_id
     )
 
 
@@ -334,7 +328,7 @@ def _closing(lead: Lead, command: ConvertLead) -> Sequence[LeadEvent]:
     if command.success is None or lead.stay.stage_id == command.success.stage_id:
         return []
     stay = arrival(lead.lead_id, command.success, lead.stay.visit_number + 1)
-    return [LeadMoved(lead.stay, stay, command.at, command.automation, "conversion", command.cause.unanswered())]
+    return [LeadMoved(lead.stay, stay, command.automation, "conversion", command.cause.unanswered())]
 
 
 def _deleted(lead: Lead, cause: Cause, if_untouched: bool) -> Sequence[LeadEvent]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from uuid import UUID
 
 NIL = UUID(int=0)
 """The id of what does not exist: the initial state of every aggregate has it."""
+
+BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
+"""Before anything happened."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,17 +35,15 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """`request_id` is the asker's; what answers a command repeats it. None: nobody waits for an answer by it."""
+    """`at`: the database's clock. `request_id` is the asker's; what answers a command repeats it. None: nobody waits for it."""
 
     origin: Origin
+    at: datetime
     request_id: UUID | None = None
 
     def unanswered(self) -> Cause:
-        """The same origin for what comes of a command besides its answer."""
-        return Cause(self.origin)
-
-
-SYSTEM = Cause(Origin("system"))
+        """The same for what comes of a command besides its answer."""
+        return replace(self, request_id=None)
 
 
 def answered(so_far: frozenset[UUID], cause: Cause) -> frozenset[UUID]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any, assert_never
 from uuid import UUID
 
@@ -25,7 +26,7 @@ from services.deals.domain.fields import (
     patched,
     read,
 )
-from services.deals.domain.origin import NIL, Cause, answered
+from services.deals.domain.origin import BEGINNING, NIL, Cause, answered
 from services.deals.domain.stay import Place
 from shared.es.aggregate import Aggregate
 from shared.es.errors import Fault, NotFound, Rejected
@@ -237,6 +238,7 @@ class Pipeline:
     order_version: int = 0
     archived: bool = False
     replacements: Mapping[UUID, StageReplaced] | None = None
+    created_at: datetime = BEGINNING
     answered: frozenset[UUID] = frozenset()
 
     @property
@@ -335,6 +337,7 @@ def evolve(pipeline: Pipeline, event: PipelineEvent) -> Pipeline:
                 event.settings,
                 event.stages,
                 event.order_version,
+                created_at=event.cause.at,
                 answered=known.answered,
             )
         case PipelineSettingsChanged(changes=changes):
