@@ -1,0 +1,467 @@
+"""The catalogue: groups, rule types and trigger types with their settings, defaults and outputs (automation 5, S2-S7, G6).
+
+Everything a front end draws a form from, a checker checks and a run falls back on stands here once, as data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from shared.es.aggregate import Json
+
+Kind = Literal[
+    "bool",
+    "text",
+    "long_text",
+    "choice",
+    "choices",
+    "days",
+    "minutes",
+    "minutes_list",
+    "person",
+    "people",
+    "recipients",
+    "pipeline",
+    "stage",
+    "deadline",
+    "texts",
+    "files",
+    "details_template",
+    "address_type",
+    "variable",
+    "room",
+    "customers",
+    "code",
+    "scope",
+    "threshold",
+]
+
+ADDRESS_TYPES = ("postal", "business", "delivery", "registered", "legal", "beneficiary")
+ADDRESS_FIELDS = ("street", "house", "addition", "city", "postal_code", "district", "region", "country", "country_code")
+COLOURS = ("default", "red", "orange", "yellow", "green", "blue", "violet", "grey")
+BOTH = ("deal", "lead")
+DEALS = ("deal",)
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting. `template`: takes placeholders ("T" in the tables). `least`, `most`: of the number, or of the count."""
+
+    name: str
+    kind: Kind
+    label: tuple[str, str]
+    required: bool = False
+    default: Any = None
+    template: bool = False
+    choices: tuple[str, ...] = ()
+    least: int | None = None
+    most: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RuleType:
+    """`late_limit` is the lateness class: money and customer actions more than 24 h late wait for a person (D7)."""
+
+    name: str
+    group: str
+    label: tuple[str, str]
+    settings: tuple[Setting, ...]
+    outputs: tuple[tuple[str, str], ...]
+    element_types: tuple[str, ...] = BOTH
+    lateness: Literal["internal", "customer", "money"] = "internal"
+    on_unresolved: Literal["block", "empty"] = "empty"
+    auxiliary: bool = False
+    needs: str | None = None
+    """Scope without which an author may not publish it (D67)."""
+
+    def setting(self, name: str) -> Setting | None:
+        return next((s for s in self.settings if s.name == name), None)
+
+    @property
+    def templates(self) -> tuple[str, ...]:
+        return tuple(s.name for s in self.settings if s.template)
+
+    def output_kind(self, name: str) -> str | None:
+        return COMMON_OUTPUTS.get(name) or dict(self.outputs).get(name)
+
+
+@dataclass(frozen=True, slots=True)
+class TriggerType:
+    name: str
+    group: str
+    label: tuple[str, str]
+    settings: tuple[Setting, ...]
+    element_types: tuple[str, ...] = BOTH
+    event_fields: tuple[tuple[str, str], ...] = ()
+    """What conditions reach as `event.<name>`; empty: whatever the payload holds."""
+
+
+COMMON_OUTPUTS = {"state": "select", "finished_at": "datetime"}
+GROUPS: dict[str, tuple[str, str]] = {
+    "payment": ("Payment", "Zahlung"),
+    "recurring_deals": ("Recurring deals", "Wiederkehrende Aufträge"),
+    "communication": ("Communication", "Kommunikation"),
+    "refunds": ("Refunds", "Rückzahlungen"),
+    "auxiliary": ("Auxiliary", "Hilfsregeln"),
+}
+RETIRED = frozenset(("run_automatic_payment", "get_payment_information"))
+"""The two rules of the retired orders mode; never offered (S6)."""
+
+TARGETS: dict[str, tuple[str, ...]] = {"deal": ("quote", "invoice", "sign_document"), "lead": ("deal", "contact", "company")}
+
+_RESPONSIBLE = Setting("responsible", "person", ("Responsible person", "Verantwortliche Person"), default="default", template=True)
+
+
+def _flag(name: str, en: str, de: str, default: bool = False) -> Setting:
+    return Setting(name, "bool", (en, de), default=default)
+
+
+CREATE_PAYMENT_LINK = RuleType(
+    "create_payment_link",
+    "payment",
+    ("Create payment link", "Zahlungslink erstellen"),
+    (
+        _flag("auto_create", "Create the link automatically", "Link automatisch erstellen", default=True),
+        Setting("order_id", "text", ("Order number", "Bestellnummer"), template=True, most=255),
+        _flag("reuse_existing", "Hand out an existing link again", "Vorhandenen Link erneut verwenden"),
+        Setting("covers", "choice", ("What it covers", "Was bezahlt wird"), default="auto", choices=("auto", "deal")),
+        Setting("expires_in", "days", ("Valid for", "Gültig für"), default="30d", least=1, most=3650),
+    ),
+    (
+        ("url", "text"),
+        ("payment_document_id", "text"),
+        ("amount", "money"),
+        ("currency", "select"),
+        ("expires_at", "datetime"),
+        ("reused", "bool"),
+    ),
+    DEALS,
+    lateness="money",
+    on_unresolved="block",
+    auxiliary=True,
+    needs="billing:write",
+)
+
+CREATE_FROM = RuleType(
+    "create_from",
+    "payment",
+    ("Create from", "Erstellen aus"),
+    (
+        Setting(
+            "targets",
+            "choices",
+            ("What to create", "Was erstellt wird"),
+            required=True,
+            choices=("quote", "invoice", "sign_document", "deal", "contact", "company"),
+            least=1,
+            most=10,
+        ),
+        _RESPONSIBLE,
+        Setting("title", "text", ("Title", "Titel"), template=True, most=255),
+        _flag("issue", "Issue the invoice at once", "Rechnung sofort ausstellen"),
+        _flag("skip_if_open_exists", "Skip if an open one exists", "Überspringen, wenn noch etwas offen ist"),
+        Setting("valid_for", "days", ("Quote valid for", "Angebot gültig für"), default="30d", least=1, most=3650),
+        Setting("sign_template", "code", ("Template to sign", "Vorlage zur Unterschrift"), default="standard"),
+        _flag("close_lead", "Close the lead", "Lead abschließen"),
+        Setting("pipeline", "pipeline", ("Pipeline of the deal", "Pipeline des Auftrags")),
+    ),
+    (
+        ("invoice_id", "text"),
+        ("quote_id", "text"),
+        ("sign_document_id", "text"),
+        ("deal_id", "text"),
+        ("contact_id", "text"),
+        ("company_id", "text"),
+        ("amount", "money"),
+    ),
+    needs="billing:write",
+)
+
+CHANGE_DETAILS = RuleType(
+    "change_details",
+    "payment",
+    ("Change details", "Kundendaten ändern"),
+    (
+        Setting("element", "choice", ("Whose details", "Wessen Daten"), required=True, choices=("contact", "company")),
+        Setting("which", "choice", ("Which contacts", "Welche Kontakte"), default="primary", choices=("primary", "all")),
+        Setting("template", "details_template", ("Template", "Vorlage"), required=True),
+        Setting("address_type", "address_type", ("Address type", "Adressart"), choices=ADDRESS_TYPES),
+        Setting("fields", "texts", ("Fields to change", "Zu ändernde Felder"), required=True, template=True, least=1, most=50),
+    ),
+    (("changed", "list"), ("unchanged", "list"), ("details_id", "text")),
+    needs="deals:write",
+)
+
+GET_DETAILS = RuleType(
+    "get_details",
+    "payment",
+    ("Get details values", "Kundendaten lesen"),
+    (
+        Setting("element", "choice", ("Whose details", "Wessen Daten"), required=True, choices=("contact", "company")),
+        Setting("template", "details_template", ("Template", "Vorlage"), required=True),
+        Setting("address_type", "address_type", ("Address type", "Adressart"), choices=ADDRESS_TYPES),
+    ),
+    (
+        ("found", "bool"),
+        ("details_id", "text"),
+        ("address", "text"),
+        ("address_lines", "list"),
+        *((name, "text") for name in ADDRESS_FIELDS),
+    ),
+    auxiliary=True,
+)
+
+CREATE_RECURRING_LEAD = RuleType(
+    "create_recurring_lead",
+    "recurring_deals",
+    ("Create recurring lead", "Wiederkehrenden Lead erstellen"),
+    (
+        Setting("title", "text", ("Title", "Titel"), required=True, template=True, most=255),
+        _RESPONSIBLE,
+        _flag("skip_if_open_exists", "Skip if an open lead exists", "Überspringen, wenn ein Lead offen ist"),
+    ),
+    (("lead_id", "text"), ("title", "text")),
+    DEALS,
+    needs="deals:write",
+)
+
+COPY_DEAL = RuleType(
+    "copy_deal",
+    "recurring_deals",
+    ("Copy deal", "Auftrag kopieren"),
+    (
+        Setting("name", "text", ("Name of the copy", "Name der Kopie"), template=True, most=255),
+        Setting("pipeline", "pipeline", ("Pipeline", "Pipeline"), required=True),
+        Setting("initial_stage", "stage", ("Initial stage", "Erste Phase"), default="first"),
+        _RESPONSIBLE,
+    ),
+    (("deal_id", "text"), ("name", "text"), ("pipeline", "select"), ("stage", "stage")),
+    DEALS,
+    needs="deals:write",
+)
+
+PLAN_ACTIVITY = RuleType(
+    "plan_activity",
+    "recurring_deals",
+    ("Plan activity", "Aktivität planen"),
+    (
+        Setting("name", "text", ("Name", "Name"), required=True, template=True, most=255),
+        Setting("description", "long_text", ("Description", "Beschreibung"), template=True),
+        Setting("deadline", "deadline", ("Deadline", "Frist"), required=True),
+        Setting("duration", "minutes", ("Duration in minutes", "Dauer in Minuten"), default=60, least=5, most=10_080),
+        _RESPONSIBLE,
+        Setting("colour", "choice", ("Colour", "Farbe"), default="default", choices=COLOURS),
+        _flag("calendar", "Add to calendar", "In den Kalender eintragen"),
+        Setting("customers", "customers", ("Add customers", "Kunden hinzufügen"), default="none"),
+        Setting("invite", "people", ("Invite colleagues", "Kollegen einladen"), default=[], most=50),
+        Setting("address", "text", ("Address", "Adresse"), template=True, most=1000),
+        Setting("room", "room", ("Room", "Raum")),
+        Setting("on_room_conflict", "choice", ("If the room is taken", "Bei belegtem Raum"), default="mark", choices=("mark", "fail")),
+        Setting("link", "text", ("Link", "Link"), template=True, most=2000),
+        Setting("files", "files", ("Files", "Dateien"), default=[], most=20),
+        Setting("reminders", "minutes_list", ("Reminders", "Erinnerungen"), default=[15], least=0, most=40_320),
+        _flag("auto_complete_on_stage_change", "Complete when the element moves on", "Bei Phasenwechsel abschließen"),
+    ),
+    (("activity_id", "text"), ("deadline", "datetime"), ("deadline_local", "text"), ("room_state", "select")),
+    needs="activities:write",
+)
+
+SEND_EMAIL = RuleType(
+    "send_email",
+    "communication",
+    ("Send e-mail to customer", "E-Mail an den Kunden senden"),
+    (
+        Setting("to", "text", ("To", "An"), default="{{contact.email}}", template=True, most=4000),
+        Setting("subject", "text", ("Subject", "Betreff"), template=True, most=998),
+        Setting("body", "long_text", ("Text", "Text"), required=True, template=True),
+        Setting("from", "choice", ("From", "Absender"), default="company", choices=("company", "responsible")),
+        Setting("reply_to", "person", ("Reply to", "Antwort an"), default="responsible"),
+        Setting("attachments", "files", ("Attachments", "Anhänge"), default=[], most=10),
+    ),
+    (("sent_at", "datetime"), ("notice_ids", "list")),
+    lateness="customer",
+    on_unresolved="block",
+)
+
+SEND_SMS = RuleType(
+    "send_sms",
+    "communication",
+    ("Send SMS", "SMS senden"),
+    (
+        Setting("to", "text", ("To", "An"), default="{{contact.phone}}", template=True, most=1000),
+        Setting("text", "long_text", ("Text", "Text"), required=True, template=True),
+    ),
+    (("sent_at", "datetime"), ("notice_ids", "list")),
+    lateness="customer",
+    on_unresolved="block",
+)
+
+NOTIFY = RuleType(
+    "notify",
+    "communication",
+    ("Add notification", "Benachrichtigung hinzufügen"),
+    (
+        Setting("to", "recipients", ("To", "An"), default="responsible", least=1, most=10),
+        Setting("title", "text", ("Title", "Titel"), template=True, most=255),
+        Setting("text", "long_text", ("Text", "Text"), required=True, template=True),
+    ),
+    (("notice_ids", "list"),),
+)
+
+CHANGE_VARIABLE = RuleType(
+    "change_variable",
+    "auxiliary",
+    ("Change variable", "Variable ändern"),
+    (
+        Setting("variable", "variable", ("Variable", "Variable"), required=True),
+        Setting("value", "long_text", ("New value", "Neuer Wert"), required=True, template=True),
+    ),
+    (("before", "text"), ("after", "text")),
+    on_unresolved="block",
+    auxiliary=True,
+)
+
+RULE_TYPES: dict[str, RuleType] = {
+    t.name: t
+    for t in (
+        CREATE_PAYMENT_LINK,
+        CREATE_FROM,
+        CHANGE_DETAILS,
+        GET_DETAILS,
+        CREATE_RECURRING_LEAD,
+        COPY_DEAL,
+        PLAN_ACTIVITY,
+        SEND_EMAIL,
+        SEND_SMS,
+        NOTIFY,
+        CHANGE_VARIABLE,
+    )
+}
+
+_SCOPE = Setting("scope", "scope", ("Which invoices", "Welche Rechnungen"), default="any")
+
+INVOICE_PAID = TriggerType(
+    "invoice_paid",
+    "payment",
+    ("Track invoice payment", "Rechnungszahlung verfolgen"),
+    (_SCOPE, Setting("threshold", "threshold", ("From a part of the amount", "Ab einem Teil des Betrags"))),
+    DEALS,
+    (("number", "text"), ("total", "money"), ("epoch", "number"), ("paid_at", "datetime"), ("title", "text")),
+)
+INVOICE_REFUNDED = TriggerType(
+    "invoice_refunded",
+    "refunds",
+    ("Track refunds", "Rückzahlungen verfolgen"),
+    (_SCOPE,),
+    DEALS,
+    (("number", "text"), ("total", "money"), ("epoch", "number"), ("title", "text")),
+)
+WEBHOOK = TriggerType(
+    "webhook",
+    "auxiliary",
+    ("Incoming webhook", "Eingehender Webhook"),
+    (Setting("code", "code", ("Code", "Code"), required=True),),
+)
+TRIGGER_TYPES: dict[str, TriggerType] = {t.name: t for t in (INVOICE_PAID, INVOICE_REFUNDED, WEBHOOK)}
+
+LATE_LIMITS = {"internal": None, "customer": "24h", "money": "24h"}
+
+
+def lateness_of(rule_type: RuleType, settings: Json) -> str:
+    """create_from is a money action only when it makes a document (5.2)."""
+    if rule_type is CREATE_FROM:
+        return "money" if {"quote", "invoice", "sign_document"} & set(settings.get("targets") or ()) else "internal"
+    return rule_type.lateness
+
+
+def offered(element_type: str | None = None, group: str | None = None) -> list[RuleType]:
+    """What may be chosen for an element type and a group (S2, S4)."""
+    return [t for t in RULE_TYPES.values() if (not element_type or element_type in t.element_types) and (not group or group == t.group)]
+
+
+def offered_triggers(element_type: str | None = None, group: str | None = None) -> list[TriggerType]:
+    return [t for t in TRIGGER_TYPES.values() if (not element_type or element_type in t.element_types) and (not group or group == t.group)]
+
+
+def choices_for(setting: Setting, element_type: str | None) -> tuple[str, ...]:
+    """The targets of create_from depend on the source (S45)."""
+    if setting.name == "targets" and element_type:
+        return TARGETS[element_type]
+    return setting.choices
+
+
+# ------------------------------------------------------------------------------------------------ as JSON Schema
+
+
+def schema(settings: tuple[Setting, ...], element_type: str | None = None) -> Json:
+    """The settings as JSON Schema 2020-12, for whoever draws the form."""
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "required": [s.name for s in settings if s.required],
+        "properties": {s.name: _property(s, element_type) for s in settings},
+    }
+
+
+def _property(setting: Setting, element_type: str | None) -> Json:
+    described: Json = {
+        "title": setting.label[0],
+        "x-title-de": setting.label[1],
+        "x-kind": setting.kind,
+        "x-placeholders": setting.template,
+        **_shape(setting, choices_for(setting, element_type)),
+    }
+    if setting.default is not None:
+        described["default"] = setting.default
+    return described
+
+
+def _shape(setting: Setting, choices: tuple[str, ...]) -> Json:
+    match setting.kind:
+        case "bool":
+            return {"type": "boolean"}
+        case "choice" | "address_type":
+            return {"type": ["string", "null"] if setting.default is None and not setting.required else "string", "enum": list(choices)}
+        case "choices":
+            return {"type": "array", "items": {"enum": list(choices)}, "minItems": setting.least, "uniqueItems": True}
+        case "minutes":
+            return {"type": "integer", "minimum": setting.least, "maximum": setting.most}
+        case "minutes_list":
+            return {"type": "array", "maxItems": 5, "items": {"type": "integer", "minimum": setting.least, "maximum": setting.most}}
+        case "people" | "files":
+            return {"type": "array", "maxItems": setting.most}
+        case "texts":
+            return {"type": "object", "additionalProperties": {"type": "string"}, "minProperties": setting.least or 0}
+        case "recipients":
+            return {"type": ["string", "array"]}
+        case "deadline" | "threshold":
+            return {"type": ["object", "string", "null"] if setting.kind == "threshold" else "object"}
+        case _:
+            return {"type": "string" if setting.required else ["string", "null"]} | ({"maxLength": setting.most} if setting.most else {})
+
+
+def shown_rule_type(rule_type: RuleType, element_type: str | None = None) -> Json:
+    return {
+        "rule_type": rule_type.name,
+        "group": rule_type.group,
+        "label": rule_type.label[0],
+        "label_de": rule_type.label[1],
+        "element_types": list(rule_type.element_types),
+        "lateness": rule_type.lateness,
+        "on_unresolved": rule_type.on_unresolved,
+        "auxiliary": rule_type.auxiliary,
+        "settings": schema(rule_type.settings, element_type),
+        "outputs": [{"name": name, "kind": kind} for name, kind in rule_type.outputs],
+    }
+
+
+def shown_trigger_type(trigger_type: TriggerType) -> Json:
+    return {
+        "trigger_type": trigger_type.name,
+        "group": trigger_type.group,
+        "label": trigger_type.label[0],
+        "label_de": trigger_type.label[1],
+        "element_types": list(trigger_type.element_types),
+        "settings": schema(trigger_type.settings),
+        "event_fields": [{"name": name, "kind": kind} for name, kind in trigger_type.event_fields],
+    }

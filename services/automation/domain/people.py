@@ -1,0 +1,68 @@
+"""Who is meant, and who stands in when that person has left (D20, D21)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from services.automation.domain.card import Card, Person
+from services.automation.domain.definition import Rule
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """`person_id` None: nobody is left, the thing goes to the unassigned. `fallback`: not the one that was named."""
+
+    person_id: str | None
+    fallback: bool = False
+
+
+def named(setting: str | None, rule: Rule, card: Card) -> str | None:
+    """The employee a setting names: `default`, `responsible`, `user:<code>`, or an id or code that a placeholder gave."""
+    if setting in (None, "", "default", "responsible"):
+        return card.responsible_id
+    assert setting is not None
+    if setting.startswith("user:"):
+        return rule.reference(setting)
+    return next((p.id for p in card.people.values() if setting in (p.id, p.code)), None)
+
+
+def assignee(setting: str | None, rule: Rule, card: Card) -> Chosen:
+    """Named person, else the rule's fallback user, the person's manager, the pipeline's owner, nobody (D21)."""
+    first = named(setting, rule, card)
+    fallback = rule.reference(rule.fallback_user) if rule.fallback_user else None
+    return _first_active((first, fallback, _manager(first, card), card.pipeline.owner_id), card)
+
+
+def acting(setting: str, owner_id: str | None, fallback_id: str | None, card: Card, named_id: str | None = None) -> Chosen:
+    """In whose name something happens: named person, fallback user, the pipeline's automation user, nobody: the system (D20)."""
+    first = {"owner": owner_id, "responsible": card.responsible_id}.get(setting, named_id)
+    return _first_active((first, fallback_id, card.pipeline.automation_user_id), card)
+
+
+def actor(chosen: Chosen) -> str:
+    return f"user:{chosen.person_id}" if chosen.person_id else "system"
+
+
+def is_active(person_id: str | None, card: Card) -> bool:
+    """A person not heard of yet counts as active: the fact may be on its way, and the owner of people decides."""
+    if person_id is None:
+        return False
+    person = card.people.get(person_id)
+    return person is None or person.active
+
+
+def person(person_id: str | None, card: Card) -> Person | None:
+    return card.people.get(person_id) if person_id else None
+
+
+def _manager(person_id: str | None, card: Card) -> str | None:
+    found = person(person_id, card)
+    return found.manager_id if found else None
+
+
+def _first_active(candidates: Iterable[str | None], card: Card) -> Chosen:
+    for place, candidate in enumerate(candidates):
+        if is_active(candidate, card):
+            return Chosen(candidate, fallback=place > 0)
+    return Chosen(None, fallback=True)

@@ -1,0 +1,152 @@
+"""Readable defaults for tests of automation: rules, cards, what is known, visits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid5
+
+from services.automation.domain.card import Card, Details, Person, Pipeline, Scope, normal
+from services.automation.domain.catalogue import RULE_TYPES
+from services.automation.domain.definition import Ready, Rule, complete_rule, ready, rule_of
+from services.automation.domain.timing import instant
+from services.automation.domain.visit import Arrive, Known, Rendered, Visit
+
+SPACE = UUID("6ba7b810-9dad-11d1-80b4-00c04fd430c8")
+
+
+def id_of(name: str) -> str:
+    return str(uuid5(SPACE, name))
+
+
+DEAL, VISIT_ID, SALES = id_of("deal"), id_of("visit"), id_of("sales")
+STAGE = id_of("payment-expected")
+ANNA, BEN, OLAF, PETRA, MUSTER = id_of("anna"), id_of("ben"), id_of("olaf"), id_of("petra"), id_of("muster")
+NOW = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
+
+STAGES = ("new", "payment-expected", "collect-goods", "approval", "won", "lost")
+KINDS = {"won": "success", "lost": "failure"}
+
+
+def stage_id(code: str) -> str:
+    return id_of(code)
+
+
+def pipeline(**changes: Any) -> Pipeline:
+    stages = tuple({"stage_id": id_of(code), "code": code, "kind": KINDS.get(code, "process"), "position": n} for n, code in enumerate(STAGES))
+    base = Pipeline(SALES, "sales", "Europe/Berlin", "de", OLAF, None, "earliest", 1, False, stages)
+    return replace(base, **changes)
+
+
+def person(id: str, code: str, name: str, **changes: Any) -> Person:
+    return replace(Person(id, code, name, f"{name.lower()}@acme.test", "sales", "Europe/Berlin", "de", True, OLAF), **changes)
+
+
+LINE = {"line_id": id_of("line"), "name": "Roof tiles", "quantity": "1", "unit_price": "100.00", "tax_rate": "19"}
+
+
+def card(**changes: Any) -> Card:
+    fields = {
+        "title": "Roof 2026",
+        "responsible_id": ANNA,
+        "observer_ids": [],
+        "contact_ids": [PETRA],
+        "primary_contact_id": PETRA,
+        "company_id": MUSTER,
+        "currency": "EUR",
+        "amount": "100.00",
+        "prices_include_tax": True,
+        "lines": [LINE],
+        "custom": {"contract_url": "https://example.org/c/1"},
+        "created_by_copy": False,
+    }
+    contact = {"first_name": "Petra", "last_name": "Muster", "emails": ["petra@example.org"], "phones": [], "custom": {"city": "Bremen"}}
+    base = Card(
+        "deal",
+        DEAL,
+        {**fields, **changes.pop("fields", {})},
+        pipeline(),
+        STAGE,
+        "process",
+        VISIT_ID,
+        2,
+        instant(NOW),
+        contact_id=PETRA,
+        contact=contact,
+        company_id=MUSTER,
+        company={"name": "Muster GmbH", "emails": [], "phones": [], "custom": {}},
+        responsible_id=ANNA,
+        people={ANNA: person(ANNA, "42", "Anna"), BEN: person(BEN, "7", "Ben"), OLAF: person(OLAF, "1", "Olaf", manager_id=None)},
+    )
+    return replace(base, **changes)
+
+
+def details(**changes: Any) -> Details:
+    delivery = {"street": "Hafenstr.", "house": "12", "postal_code": "24103", "city": "Kiel", "country": "Germany"}
+    base = Details(id_of("details"), "contact", PETRA, "person", True, 3, {"iban": "DE1"}, {"delivery": delivery})
+    return replace(base, **changes)
+
+
+def rendered(template: str, scope: Scope) -> Rendered:
+    """Placeholders without filters: enough for the aggregate, whose business is what happens around a text."""
+    missing: list[str] = []
+    text = template
+    while "{{" in text:
+        start, end = text.index("{{"), text.index("}}")
+        path = text[start + 2 : end].strip()
+        value = scope.value(normal(path))
+        if value is None:
+            missing.append(path)
+        text = text[:start] + ("" if value is None else str(value)) + text[end + 2 :]
+    return Rendered(text, tuple(missing))
+
+
+def known(at: datetime = NOW, rules: Mapping[str, str] | None = None, **changes: Any) -> Known:
+    return Known(at, card(**changes), rendered, rules or {})
+
+
+def later(**delta: float) -> datetime:
+    return NOW + timedelta(**delta)
+
+
+REFERENCES = {"user:42": ANNA, "user:7": BEN, "pipeline:installation": id_of("installation"), "variable:street": id_of("street")}
+SETTINGS: dict[str, dict[str, Any]] = {
+    "create_payment_link": {},
+    "create_from": {"targets": ["invoice"]},
+    "send_email": {"body": "Pay: {{steps.link.url}}"},
+    "notify": {"text": "Pack {{deal.title}}"},
+    "plan_activity": {"name": "Call", "deadline": {"day": "tomorrow", "time": "14:00"}},
+    "copy_deal": {"pipeline": "installation"},
+    "create_recurring_lead": {"title": "Renewal {{company.name}}"},
+    "get_details": {"element": "contact", "template": "person", "address_type": "delivery"},
+    "change_details": {"element": "contact", "template": "person", "fields": {"city": "{{contact.uf.city}}"}},
+    "change_variable": {"variable": "street", "value": "Neuweg"},
+    "send_sms": {"text": "Hello", "to": "+491701234567"},
+}
+
+
+def rule(key: str, rule_type: str = "notify", version: int = 1, **text: Any) -> Ready:
+    """A published rule by its text; settings that are not given are the least that the type needs."""
+    assert rule_type in RULE_TYPES
+    settings = {**SETTINGS[rule_type], **text.pop("settings", {})}
+    references = {**REFERENCES, **text.pop("references", {})}
+    definition = complete_rule({"id": key, "type": rule_type, "settings": settings, **text})
+    made: Rule = rule_of(id_of(f"rule {key}"), version, OLAF, definition, references)
+    return ready(made)
+
+
+def rule_id(key: str) -> str:
+    return id_of(f"rule {key}")
+
+
+def arrive(*rules: Ready, **more: Any) -> Arrive:
+    facts = more.pop("known", None) or known()
+    return Arrive(VISIT_ID, "deal", DEAL, SALES, STAGE, 2, instant(NOW), more.pop("chain", ()), rules, facts, more.pop("recent", 0))
+
+
+def run_state(visit: Visit, key: str) -> tuple[str, str | None]:
+    run = visit.run(rule_id(key))
+    assert run is not None, f"no run of {key}"
+    return run.state, run.reason or run.waiting_for
