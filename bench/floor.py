@@ -102,7 +102,7 @@ class Batch:
         self.offsets: dict[int, int] = {}
         self.inbox: list[str] = []
         self.outbox: tuple[list[str], list[str]] = ([], [])
-        self.events: tuple[list[str], list[int], list[str], list[str], list[str]] = ([], [], [], [], [])
+        self.events: tuple[list[Any], ...] = ([], [], [], [], [])
 
     def answer(self, stream: str, version: int, headers: dict[str, bytes], deal: str, body: bytes, kind: str) -> None:
         cause = headers["ce_id"].decode()
@@ -110,7 +110,7 @@ class Batch:
         said = record(id, f"floor.{kind}.v1", deal, version, headers["ce_correlationid"], headers["ce_id"], body)
         self.inbox.append(cause)
         for column, value in zip(self.events, (stream, version, id, kind, body.decode()), strict=True):
-            column.append(value)  # type: ignore[arg-type]
+            column.append(value)
         self.outbox[0].append(deal)
         self.outbox[1].append(orjson.dumps({k: v.decode() for k, v in said.headers} | {"data": orjson.Fragment(body)}).decode())
         self.parcel.add(said)
@@ -169,7 +169,8 @@ async def _pump(reader: Reader, sender: Sender, take: Take, write: Write, n: int
     writing: asyncio.Task[None] | None = None
     written_batch: Batch | None = None
     while writing is not None or not n or done < n:
-        batch, records, before = Batch(sender.parcel()), [], done
+        batch, before = Batch(sender.parcel()), done
+        records: list[Any] = []
         if not n or done < n:
             async for lane, some in reader.slices(wait=writing is None):
                 batch.offsets[lane] = some[-1].offset + 1

@@ -21,6 +21,6 @@ def kafka_pid(bootstrap: str) -> int:
     port = int(bootstrap.split(",")[0].rsplit(":", 1)[1])
     with suppress(psutil.Error):
         for connection in psutil.net_connections("tcp"):
-            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
+            if connection.status == psutil.CONN_LISTEN and connection.laddr[1:] == (port,) and connection.pid:
                 return int(connection.pid)
     return 0
