@@ -38,7 +38,7 @@ RULES = {
     ),
     "publications say and do nothing else": Rule(
         r"services/\w+/publications\.py",
-        only=(*STDLIB, "{own}.domain", "shared.contracts", "shared.es", "shared.messaging.contract", "shared.messaging.envelope"),
+        only=(*STDLIB, "orjson", "{own}.domain", "shared.contracts", "shared.es", "shared.messaging.contract", "shared.messaging.envelope"),
         never=("asyncio", "shared.es.store"),
     ),
     "handlers know no contract and no setting": Rule(
