@@ -10,7 +10,7 @@ import contextlib
 import logging
 import ssl
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Literal
@@ -19,7 +19,15 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListen
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
-from aiokafka.errors import CommitFailedError, ConsumerStoppedError, IllegalStateError, KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import (
+    CommitFailedError,
+    ConsumerStoppedError,
+    IllegalStateError,
+    KafkaError,
+    TopicAlreadyExistsError,
+    UnknownTopicOrPartitionError,
+    for_code,
+)
 from aiokafka.partitioner import murmur2
 
 from shared.es.errors import Unavailable
@@ -147,7 +155,7 @@ class Producer:
     async def _packed(self, inner: Any, messages: Sequence[Outgoing]) -> list[_Parcel]:
         """In the order given, per partition up to the first message that does not fit. The record timestamp is now (R2)."""
         stamp = int(now().timestamp() * 1000)
-        counts = {topic: len(await inner.partitions_for(self._cluster.full(topic))) for topic in {m.topic for m in messages}}
+        counts = {topic: await self._count(inner, self._cluster.full(topic)) for topic in {m.topic for m in messages}}
         parcels: dict[tuple[str, int], _Parcel] = {}
         for place, m in enumerate(messages):
             key = m.key.encode()
@@ -158,6 +166,13 @@ class Producer:
             if not parcel.closed:
                 _put(parcel, place, stamp, key, m)
         return [parcel for parcel in parcels.values() if parcel.places]
+
+    async def _count(self, inner: Any, topic: str) -> int:
+        try:
+            async with asyncio.timeout(self._patience / 2):
+                return len(await inner.partitions_for(topic))
+        except TimeoutError:
+            raise UnknownTopicOrPartitionError(f"there is no topic {topic}, or it has no leader: create the topics first") from None
 
     async def _acknowledged(self, messages: Sequence[Outgoing], parcels: list[_Parcel], acks: list[asyncio.Future[Any]]) -> Sequence[bool]:
         result = [False] * len(messages)
@@ -413,7 +428,7 @@ def _record(topic: str, r: Any) -> KafkaRecord:
 
 async def read_from(
     where: str | Cluster, topic: str, offsets: Mapping[int, int] | Literal["earliest", "latest"] = "earliest"
-) -> AsyncIterator[KafkaRecord]:
+) -> AsyncGenerator[KafkaRecord, None]:
     """Every record from there on, for ever, without a group: for people who watch, feeds and tests.
 
     `offsets` maps a partition to the first offset wanted; partitions it does not name start at their beginning.
@@ -549,6 +564,14 @@ async def _align(admin: Any, cluster: Cluster, topic: Topic, there: Any, dry: bo
 async def _current_config(admin: Any, name: str) -> dict[str, str]:
     responses = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name)])
     return {entry[0]: entry[1] for response in responses for resource in response.resources for entry in resource[4]}
+
+
+async def existing_topics(where: str | Cluster) -> list[str]:
+    """Names, sorted; of a cluster with a prefix only its own, and never Kafka's. Raises Unavailable."""
+    cluster = cluster_of(where)
+    async with _admin(cluster) as admin:
+        names = await admin.list_topics()
+    return sorted(cluster.short(name) for name in names if name.startswith(cluster.prefix) and not name.startswith("__"))
 
 
 async def delete_topics(where: str | Cluster, names: Collection[str]) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import AsyncIterator
 
 import pytest
 
 from shared.messaging.batch import BatchResult
 from shared.messaging.handling import prepare
+from shared.messaging.kafka import Cluster, delete_topics, existing_topics
 from shared.runtime.database import Database
 from shared.runtime.service import Kit
 from shared.testing.stack import Stack
@@ -25,6 +27,14 @@ async def kit(database_url: str) -> AsyncIterator[Kit]:
     database = Database(database_url, "toy")
     yield Kit(toy.SERVICE, database, prepare(toy.SERVICE), _nobody_waits)
     await database.close()
+
+
+@pytest.fixture
+async def cluster(stack: Stack) -> AsyncIterator[Cluster]:
+    """The real Kafka, with topics and groups of this test alone."""
+    cluster = Cluster(stack.bootstrap, f"{stack.topic_prefix}{secrets.token_hex(3)}-")
+    yield cluster
+    await delete_topics(cluster, await existing_topics(cluster))
 
 
 @pytest.fixture
