@@ -127,7 +127,8 @@ def test_types_are_named_once_and_belong_to_their_topic() -> None:
     for contract in ALL:
         service, name, version = contract.type.split(".")
         kind = "commands" if issubclass(contract, Command) else "events"
-        assert (contract.__name__, contract.topic, version) == (name, f"{service}.{kind}", "v1")
+        assert (contract.__name__, contract.topic) == (name, f"{service}.{kind}")
+        assert re.fullmatch("v[1-9][0-9]*", version)
         assert contract.__module__ == f"shared.contracts.{service}"
 
 
