@@ -201,7 +201,7 @@ class ActivityReassigned:
 
 @dataclass(frozen=True, slots=True)
 class ActivityCompleted:
-    """`withdrawn`: its calendar entry lies in the future, so invitees are told that it is off (D50)."""
+    """`withdrawn`: its entry in the calendar, or in invitees' calendars, lies in the future; they are told that it is off (D50)."""
 
     request_id: str | None
     by: Literal["person", "automation"]
@@ -377,11 +377,16 @@ def _reassigned(activity: Activity, c: ReassignActivity) -> Sequence[ActivityEve
     before, moment = activity.as_before(), activity.must_be_planned()
     if c.responsible_id == activity.details.responsible_id:
         return []
-    if c.keep_local_time and c.zone is not None:
-        wall = wall_clock(moment.starts_at, ZoneInfo(moment.zone))
-        moment = _shown_in(instant(wall, ZoneInfo(c.zone)), c.zone)
     details = replace(activity.details, responsible_id=c.responsible_id)
-    return [ActivityReassigned(details, moment, before, c.at, c.origin)]
+    return [ActivityReassigned(details, moment_after(moment, c), before, c.at, c.origin)]
+
+
+def moment_after(moment: Moment, c: ReassignActivity) -> Moment:
+    """When it begins for the new person (D13b)."""
+    if not c.keep_local_time or c.zone is None:
+        return moment
+    wall = wall_clock(moment.starts_at, ZoneInfo(moment.zone))
+    return _shown_in(instant(wall, ZoneInfo(c.zone)), c.zone)
 
 
 def _shown_in(at: datetime, zone: str) -> Moment:
@@ -393,7 +398,7 @@ def _completed(activity: Activity, c: CompleteActivity) -> Sequence[ActivityEven
     if activity.status == "completed" and c.request_id is not None and c.request_id == activity.answered:
         return []
     moment = activity.must_be_planned()
-    withdrawn = activity.details.calendar and moment.starts_at > c.at
+    withdrawn = (activity.details.calendar or bool(activity.details.invitee_ids)) and moment.starts_at > c.at
     return [ActivityCompleted(c.request_id, "person" if c.origin.is_person else "automation", withdrawn, c.at, c.origin)]
 
 

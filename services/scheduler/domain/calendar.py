@@ -4,7 +4,7 @@ Streams: 'calendar-company', one per tenant, and 'calendar-<employee id>'. A cal
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from itertools import pairwise
@@ -17,6 +17,7 @@ from shared.es.errors import Fault, NotFound, Rejected
 
 COMPANY = "company"
 MINUTES_OF_A_DAY = 24 * 60
+WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 ABSENCES = 1000
 
 Clock = Literal["in", "out"]
@@ -237,7 +238,7 @@ def checked(week: Week) -> None:
 
 
 def _bad(code: str, day: int, detail: str) -> Rejected:
-    pointer = f"/weekly/{('mon', 'tue', 'wed', 'thu', 'fri', 'sat', 'sun')[day]}"
+    pointer = f"/weekly/{WEEKDAYS[day]}"
     return Rejected(code, detail, status=422, errors=[Fault(pointer, code, detail)])
 
 
@@ -288,3 +289,28 @@ def evolve(calendar: Calendar, event: CalendarChanged) -> Calendar:
 
 
 CALENDAR = Aggregate("calendar", Calendar(), decide, evolve, (CalendarChanged,), read_by_others=True)
+
+
+def clock_text(minutes: int) -> str:
+    return f"{minutes // 60:02d}:{minutes % 60:02d}"
+
+
+def minutes_of(clock: str) -> int:
+    """'09:30' is 570, '24:00' is 1440. The text has been checked."""
+    hours, minutes = clock.split(":")
+    return min(int(hours) * 60 + int(minutes), MINUTES_OF_A_DAY)
+
+
+def weekly(week: Week | None) -> dict[str, list[dict[str, str]]] | None:
+    if week is None:
+        return None
+    return {day: [_opening(o) for o in openings] for day, openings in zip(WEEKDAYS, week, strict=True)}
+
+
+def _opening(o: Opening) -> dict[str, str]:
+    return {"opens": clock_text(o.opens), "closes": clock_text(o.closes)}
+
+
+def week_of(days: Mapping[str, Iterable[Mapping[str, str]]]) -> Week:
+    """The other way round; a day that is left out is closed."""
+    return tuple(tuple(Opening(minutes_of(o["opens"]), minutes_of(o["closes"])) for o in days.get(day, ())) for day in WEEKDAYS)

@@ -24,6 +24,7 @@ class Booking:
     activity_id: str
     starts_at: datetime
     ends_at: datetime
+    organiser_id: str
     conflict: bool = False
 
     def overlaps(self, starts_at: datetime, ends_at: datetime) -> bool:
@@ -126,6 +127,7 @@ class RoomReleased:
     activity_id: str
     starts_at: datetime
     ends_at: datetime
+    organiser_id: str
     origin: Origin
 
 
@@ -174,9 +176,13 @@ def decide(room: Room, command: RoomCommand) -> Sequence[RoomEvent]:
             return _booked(room, command)
         case Release(activity_id=activity, origin=origin):
             booking = room.booking_of(activity)
-            return [] if booking is None else [RoomReleased(activity, booking.starts_at, booking.ends_at, origin)]
+            return [] if booking is None else [_released(booking, origin)]
         case _:
             assert_never(command)
+
+
+def _released(booking: Booking, origin: Origin) -> RoomReleased:
+    return RoomReleased(booking.activity_id, booking.starts_at, booking.ends_at, booking.organiser_id, origin)
 
 
 def _added(room: Room, c: AddRoom) -> Sequence[RoomEvent]:
@@ -212,9 +218,9 @@ def evolve(room: Room, event: RoomEvent) -> Room:
         case RoomRetired():
             return replace(room, status="retired")
         case RoomBooked():
-            return _with(room, Booking(event.activity_id, event.starts_at, event.ends_at), event.at)
+            return _with(room, Booking(event.activity_id, event.starts_at, event.ends_at, event.organiser_id), event.at)
         case RoomConflict():
-            return _with(room, Booking(event.activity_id, event.starts_at, event.ends_at, conflict=True), event.at)
+            return _with(room, Booking(event.activity_id, event.starts_at, event.ends_at, event.organiser_id, conflict=True), event.at)
         case RoomReleased():
             return replace(room, bookings=tuple(b for b in room.bookings if b.activity_id != event.activity_id))
         case _:

@@ -168,7 +168,7 @@ def test_an_entry_in_the_past_stays() -> None:
 
 
 def test_an_activity_outside_the_calendar_has_no_entry_to_withdraw() -> None:
-    outcome = given(ACTIVITY, planned(details=replace(CALL, calendar=False))).when(CompleteActivity(None, NOW, PERSON))
+    outcome = given(ACTIVITY, planned(details=replace(CALL, calendar=False, invitee_ids=()))).when(CompleteActivity(None, NOW, PERSON))
     outcome.then(ActivityCompleted(None, "person", False, NOW, PERSON))
 
 

@@ -80,9 +80,10 @@ def test_a_conflict_stays_one_until_it_is_moved() -> None:
 
 def test_a_released_room_is_free() -> None:
     room = given(ROOM, ADDED, booked("call"))
-    room.when(Release("call", BY)).then(RoomReleased("call", TEN, TEN + HOUR, BY))
+    room.when(Release("call", BY)).then(RoomReleased("call", TEN, TEN + HOUR, "anna", BY))
     room.when(Release("another", BY)).nothing_happens()
-    given(ROOM, ADDED, booked("call"), RoomReleased("call", TEN, TEN + HOUR, BY)).when(book("visit", strict=True)).then(booked("visit"))
+    freed = given(ROOM, ADDED, booked("call"), RoomReleased("call", TEN, TEN + HOUR, "anna", BY))
+    freed.when(book("visit", strict=True)).then(booked("visit"))
 
 
 def test_what_has_ended_is_forgotten() -> None:

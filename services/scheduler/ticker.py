@@ -1,0 +1,162 @@
+"""The clock's door: what is due is claimed and decided in one transaction, as often as there is something. (C.10, R8, R9)
+
+Besides timers it brings reminders, computes anew what rests on a changed calendar, and ends activities that were planned
+when their visit was over already. Any number of tickers may run; each row is handled once."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import structlog
+
+from services.scheduler import planning, views
+from services.scheduler.domain.activity import ACTIVITY, Remind
+from services.scheduler.domain.calendar import CALENDAR, COMPANY, Calendar
+from services.scheduler.domain.due import Calendars
+from services.scheduler.domain.origin import Origin
+from services.scheduler.domain.timer import TIMER, Fire, Recalculate
+from services.scheduler.planning import Known, Reads
+from shared.es.addressed import Addressed, Facts
+from shared.es.recorded import Context
+from shared.es.view import Row
+from shared.messaging.batch import BatchResult, Item, handle_batch
+from shared.messaging.due import DueRows
+from shared.runtime import clock, metrics
+from shared.runtime.failpoints import fp
+from shared.runtime.service import Kit
+
+log = structlog.get_logger(__name__)
+
+AT_ONCE = timedelta()
+SHORTEST = timedelta(milliseconds=5)
+LONGEST = timedelta(milliseconds=500)
+JUMP = timedelta(seconds=5)
+
+
+class Ticker:
+    """A loop of the kit. `step` handles what is due and says how long it may sleep: until the next, 5 to 500 ms."""
+
+    name = "ticker"
+
+    def __init__(self, kit: Kit) -> None:
+        self._kit = kit
+        self._guard = ClockGuard()
+
+    async def step(self) -> timedelta:
+        now, seen = await self._look()
+        if not self._guard.trusts(now, clock.monotonic()):
+            log.error("ticker.clock_jumped", database_clock=now.isoformat())
+            return AT_ONCE
+        if any([await self._handled(due) for due in _doors(now, seen)]):
+            return SHORTEST
+        ahead = [at - now for at in (seen["timer"], seen["reminder"]) if at is not None and at > now]
+        return min([LONGEST, *(max(wait, SHORTEST) for wait in ahead)])
+
+    async def _look(self) -> tuple[datetime, Row]:
+        """The database's clock, and what there is to do."""
+        async with self._kit.database.transaction() as tx:
+            return tx.now, (await tx.raw.fetch(views.LOOK, tx.now))[0]
+
+    async def _handled(self, due: DueRows) -> bool:
+        fp("tm.before_commit")
+        done = await handle_batch(self._kit, DueRows(due.consumer, due.sql, due.item, due.most))
+        fp("tm.after_commit")
+        _measure(due, done)
+        return bool(done.results)
+
+
+def _doors(now: datetime, seen: Row) -> list[DueRows]:
+    wanted = {
+        TIMERS: seen["timer"] is not None and seen["timer"] <= now,
+        REMINDERS: seen["reminder"] is not None and seen["reminder"] <= now,
+        STALE: seen["stale"],
+        TOO_LATE: seen["too_late"],
+    }
+    return [door for door, due in wanted.items() if due]
+
+
+class ClockGuard:
+    """Stops firing for one poll when the database's clock has run ahead of ours by more than five seconds (R8).
+
+    A jump forward would fire timers early in true time. Going on a poll later, it is the time that counts from then on."""
+
+    def __init__(self) -> None:
+        self._seen: tuple[datetime, float] | None = None
+
+    def trusts(self, now: datetime, monotonic: float) -> bool:
+        """`now` of the database, `monotonic` seconds of this process."""
+        before, self._seen = self._seen, (now, monotonic)
+        return before is None or now - before[0] <= timedelta(seconds=monotonic - before[1]) + JUMP
+
+
+def _measure(due: DueRows, done: BatchResult) -> None:
+    if due is not TIMERS:
+        return
+    for result in done.results:
+        for recorded in result.recorded:
+            late = getattr(recorded.event, "lateness_ms", None)
+            if late is not None:
+                metrics.TIMER_FIRE_DELAY_SECONDS.observe(late / 1000)
+
+
+def _chain(row: Row) -> Context:
+    """What fires goes on with the chain that set it."""
+    return Context(row["tenant"], row["correlation_id"], row["causation_id"], row["hops"], row["actor"], row["traceparent"])
+
+
+def _item(row: Row, door: str, asked: tuple[Addressed[Any], ...]) -> Item:
+    """Named after the version it was found in: decided again, the same events."""
+    id = f"{row['id']}/{row['version']}"
+    return Item(id, f"scheduler/{door}", key_of(row["tenant"], row["id"]), _chain(row), asked)
+
+
+def key_of(tenant: UUID, id: str) -> str:
+    return f"{tenant}/{id}"
+
+
+# ------------------------------------------------------------------------------------------------------------ timers
+
+
+def _rests_on(row: Row) -> Reads:
+    company: Reads = ((CALENDAR, COMPANY),) if row["follows_company"] else ()
+    return (*company, (CALENDAR, row["responsible_id"])) if row["responsible_id"] else company
+
+
+def _calendars(seen: Facts, row: Row) -> Calendars:
+    company = seen.state(CALENDAR, COMPANY) if row["follows_company"] else Calendar()
+    responsible = seen.state(CALENDAR, row["responsible_id"]) if row["responsible_id"] else Calendar()
+    return Calendars(company, responsible, row["company_zone"])
+
+
+def fire(row: Row) -> Item:
+    return _item(row, "timers", (Addressed(TIMER, row["id"], lambda seen: Fire(seen.now, _calendars(seen, row)), _rests_on(row)),))
+
+
+def recalculate(row: Row) -> Item:
+    def command(seen: Facts) -> Recalculate:
+        return Recalculate(seen.now, _calendars(seen, row))
+
+    return _item(row, "calendars", (Addressed(TIMER, row["id"], command, _rests_on(row)),))
+
+
+TIMERS = DueRows("ticker", views.DUE_TIMERS, fire)
+STALE = DueRows("recalculation", views.STALE_TIMERS, recalculate)
+
+# -------------------------------------------------------------------------------------------------------- activities
+
+
+def remind(row: Row) -> Item:
+    return _item(row, "reminders", (Addressed(ACTIVITY, row["id"], lambda seen: Remind(seen.now)),))
+
+
+def end(row: Row) -> Item:
+    """Planned for a visit that had ended: done at once, or off with its element (D50, D51)."""
+    known, origin = Known(row["id"], row["room_id"], quietly=True), Origin("system")
+    asked = planning.cancel(known, None, "element_deleted", origin) if row["how"] == "deleted" else planning.complete(known, None, origin)
+    return _item(row, "visits", asked)
+
+
+REMINDERS = DueRows("reminders", views.DUE_REMINDERS, remind)
+TOO_LATE = DueRows("too late", views.PLANNED_TOO_LATE, end)
