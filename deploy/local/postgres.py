@@ -15,7 +15,7 @@ import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 import asyncpg
 import psutil
@@ -151,7 +151,20 @@ class Postgres:
 
 
 def database_url(*, user: str, password: str, port: int, database: str) -> str:
-    return f"postgresql://{quote(user)}:{quote(password)}@{LOOPBACK}:{port}/{quote(database)}"
+    return rewritten(f"postgresql://{LOOPBACK}:{port}/", database=database, user=user, password=password)
+
+
+def rewritten(url: str, *, database: str, user: str | None = None, password: str | None = None) -> str:
+    """The same server and options, another database, and another log-in if one is named."""
+    parts = urlsplit(url)
+    login, at, server = parts.netloc.rpartition("@")
+    if user is not None:
+        login, at = f"{quote(user, safe='')}:{quote(password or '', safe='')}", "@"
+    return urlunsplit(parts._replace(netloc=f"{login}{at}{server}", path=f"/{quote(database, safe='')}"))
+
+
+def database_in(url: str) -> str:
+    return unquote(urlsplit(url).path.lstrip("/"))
 
 
 def _initdb(folder: Path, password: Path, durable: bool) -> list[str]:

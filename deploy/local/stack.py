@@ -8,12 +8,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import asyncpg
-from sqlalchemy.engine import make_url
 
 from deploy.local.kafka import Kafka
 from deploy.local.network import LOOPBACK
 from deploy.local.parts import Part
-from deploy.local.postgres import Postgres, create_service_database, database_url
+from deploy.local.postgres import Postgres, create_service_database, database_in, database_url, rewritten
 from deploy.local.problems import StackProblem
 from deploy.local.services import MailboxPart, ServicePart
 from deploy.local.state import REPOSITORY, State
@@ -161,8 +160,7 @@ class Yours:
         if self.database_url is None or "{service}" in self.database_url:
             return self.database_url and self.database_url.replace("{service}", service)
         password = state.secret(f"database {service}")
-        own = make_url(self.database_url).set(username=service, password=password, database=f"dealwright_{service}")
-        return own.render_as_string(hide_password=False)
+        return rewritten(self.database_url, user=service, password=password, database=f"dealwright_{service}")
 
     async def create_databases(self, state: State) -> None:
         """Databases and roles where they are missing. Raises StackProblem."""
@@ -171,17 +169,16 @@ class Yours:
         template = "{service}" in self.database_url
         try:
             for service in SERVICES:
-                url = make_url(self.database_url.replace("{service}", service))
+                url = self.database_url.replace("{service}", service)
                 password = None if template else state.secret(f"database {service}")
-                await _create_one(url.render_as_string(hide_password=False), service, str(url.database) if template else None, password)
+                await _create_one(url, service, database_in(url) if template else None, password)
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             raise StackProblem(f"Your PostgreSQL (DATABASE_URL) could not be made ready: {error}") from error
 
 
 async def _create_one(url: str, service: str, database: str | None, password: str | None) -> None:
     """With a log-in of its own only when there is a password to give it."""
-    maintenance = make_url(url).set(database="postgres") if database else make_url(url)
-    connection = await asyncpg.connect(maintenance.render_as_string(hide_password=False), timeout=10)
+    connection = await asyncpg.connect(rewritten(url, database="postgres") if database else url, timeout=10)
     try:
         await create_service_database(connection, service, database or f"dealwright_{service}", password)
     finally:
