@@ -43,6 +43,7 @@ class Checkout:
     status: Status = "open"
     payments: tuple[tuple[str, Money], ...] = ()
     """The provider's payment ids with their amounts."""
+    opened_at: datetime | None = None
 
     @property
     def exists(self) -> bool:
@@ -64,6 +65,7 @@ class OpenCheckout:
     money: Money
     return_url: str
     language: str
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,7 @@ class CheckoutOpened:
     money: Money
     return_url: str
     language: str
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +151,7 @@ def decide(checkout: Checkout, command: CheckoutCommand) -> Sequence[CheckoutEve
 
 
 def _opened(c: OpenCheckout) -> CheckoutOpened:
-    return CheckoutOpened(c.checkout_id, c.document_id, c.title, c.money, c.return_url, c.language)
+    return CheckoutOpened(c.checkout_id, c.document_id, c.title, c.money, c.return_url, c.language, c.at)
 
 
 def _press(checkout: Checkout, c: Press) -> Sequence[CheckoutEvent]:
@@ -208,7 +211,8 @@ def _owed(checkout: Checkout, c: Press, kind: Kind, payments: Sequence[tuple[str
 def evolve(checkout: Checkout, event: CheckoutEvent) -> Checkout:
     match event:
         case CheckoutOpened():
-            return Checkout(event.checkout_id, event.document_id, event.title, event.money, event.return_url, event.language)
+            known = (event.checkout_id, event.document_id, event.title, event.money, event.return_url, event.language)
+            return Checkout(*known, opened_at=event.at)
         case CheckoutTurned():
             return replace(checkout, status=event.status)
         case MoneyMoved():

@@ -6,10 +6,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
+from fractions import Fraction
 
 from services.billing.domain.customer import Buyer
-from services.billing.domain.money import NO_TOTALS, Line, Totals
+from services.billing.domain.money import NO_TOTALS, Line, RateTotal, Totals, half_up
 from services.billing.domain.origin import BY_ITSELF, Asked
 from shared.es.aggregate import Aggregate
 
@@ -30,6 +31,7 @@ class CreditNote:
     cancels_invoice: bool = False
     issue_date: date | None = None
     buyer: Buyer | None = None
+    at: datetime | None = None
     asked: Asked = BY_ITSELF
 
     @property
@@ -55,6 +57,7 @@ class IssueCreditNote:
     cancels_invoice: bool
     issue_date: date
     buyer: Buyer | None
+    at: datetime
     asked: Asked
 
 
@@ -74,7 +77,19 @@ class CreditNoteIssued:
     cancels_invoice: bool
     issue_date: date
     buyer: Buyer | None
+    at: datetime
     asked: Asked
+
+
+def totals_of_amount(of: Totals, gross: int) -> Totals:
+    """`gross` spread over the tax rates of an invoice as they share its total; the last rate takes what rounding leaves."""
+    by_rate, spent = [], 0
+    for n, r in enumerate(of.by_rate, 1):
+        part = gross - spent if n == len(of.by_rate) else half_up(Fraction(gross * (r.net + r.tax), of.gross))
+        tax = half_up(Fraction(part) * Fraction(r.rate) / (100 + Fraction(r.rate)))
+        by_rate.append(RateTotal(r.rate, part - tax, tax))
+        spent += part
+    return Totals(sum(r.net for r in by_rate), sum(r.tax for r in by_rate), gross, tuple(by_rate))
 
 
 def decide(note: CreditNote, command: IssueCreditNote) -> Sequence[CreditNoteIssued]:

@@ -77,6 +77,7 @@ class Invoice:
     series: str = ""
     due_days: int | None = None
     asked: Asked = BY_ITSELF
+    created_at: datetime | None = None
     number: str | None = None
     issue_date: date | None = None
     due_date: date | None = None
@@ -146,8 +147,9 @@ class Invoice:
     def kept_of(self, payment_id: str) -> int:
         return sum(h.kept for h in self.allocations if h.payment_id == payment_id)
 
-    def has_taken(self, payment_id: str, n: int) -> bool:
-        return any((h.payment_id, h.n) == (payment_id, n) for h in self.allocations)
+    def taken(self, payment_id: str, n: int) -> Held | None:
+        """How an allocation of a payment stands here; None if it was not taken."""
+        return next((h for h in self.allocations if (h.payment_id, h.n) == (payment_id, n)), None)
 
     def closes_with(self, amount: int, to_be_paid_again: bool) -> int | None:
         """The epoch that a refund of `amount` would end, if any."""
@@ -172,6 +174,7 @@ class CreateInvoice:
     lines: tuple[Line, ...]
     amount: int
     series: str
+    at: datetime
     asked: Asked
     source_sequence: int | None = None
     due_days: int | None = None
@@ -288,6 +291,7 @@ class InvoiceCreated:
     lines: tuple[Line, ...]
     totals: Totals
     series: str
+    at: datetime
     asked: Asked
     source_sequence: int | None = None
     due_days: int | None = None
@@ -499,6 +503,7 @@ def _create(invoice: Invoice, c: CreateInvoice) -> Sequence[InvoiceEvent]:
             lines,
             totals_of(lines, c.prices_include_tax),
             c.series,
+            c.at,
             c.asked,
             c.source_sequence,
             c.due_days,
@@ -544,7 +549,7 @@ def _link(invoice: Invoice, c: LinkInvoice) -> Sequence[InvoiceEvent]:
 
 
 def _allocate(invoice: Invoice, c: Allocate) -> Sequence[InvoiceEvent]:
-    if invoice.has_taken(c.taken.payment_id, c.taken.n):
+    if invoice.taken(c.taken.payment_id, c.taken.n):
         return []
     _must_take(invoice, c)
     if c.taken.amount < invoice.amount_due:
@@ -589,11 +594,11 @@ def _reverse(invoice: Invoice, c: ApplyReversal) -> Sequence[InvoiceEvent]:
 
 
 def _unallocate(invoice: Invoice, c: Unallocate) -> Sequence[InvoiceEvent]:
-    kept = sum(h.kept for h in invoice.allocations if (h.payment_id, h.n) == (c.payment_id, c.n))
-    if not kept:
+    held = invoice.taken(c.payment_id, c.n)
+    if held is None or not held.kept:
         raise Rejected("allocation_unknown", "There is no such allocation, or nothing of it is left.", status=404)
     closed = invoice.epoch if invoice.epoch_open else None
-    return [AllocationTakenBack(c.payment_id, c.n, kept, closed, c.asked, c.deal_responsible_id)]
+    return [AllocationTakenBack(c.payment_id, c.n, held.kept, closed, c.asked, c.deal_responsible_id)]
 
 
 def _credit(invoice: Invoice, c: CreditInvoice) -> Sequence[InvoiceEvent]:
@@ -689,6 +694,7 @@ def _created(e: InvoiceCreated) -> Invoice:
         series=e.series,
         due_days=e.due_days,
         asked=e.asked,
+        created_at=e.at,
     )
 
 
@@ -752,12 +758,13 @@ def _release(allocations: tuple[Held, ...], released: Sequence[Released]) -> tup
 def _credited(invoice: Invoice, amount: int, released: Sequence[Released]) -> Invoice:
     credited = invoice.credited + amount
     held = min(invoice.held, max(0, invoice.total - credited))
-    return replace(invoice, credited=credited, held=held, allocations=_release(invoice.allocations, released), touched=True)
+    allocations = _release(invoice.allocations, released)
+    return replace(invoice, credited=credited, held=held, allocations=allocations, touched=True)
 
 
 def _taken_back(invoice: Invoice, e: AllocationTakenBack) -> Invoice:
-    allocations = _release(invoice.allocations, [Released(e.payment_id, e.n, e.amount)])
     held = max(0, invoice.held - e.amount)
+    allocations = _release(invoice.allocations, [Released(e.payment_id, e.n, e.amount)])
     return replace(invoice, allocations=allocations, held=held, epoch_open=False, touched=True)
 
 

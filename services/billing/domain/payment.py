@@ -74,6 +74,7 @@ class Payment:
     provider_payment_id: str = ""
     money: Money = NOTHING
     paid_at: datetime | None = None
+    received_at: datetime | None = None
     payer: str | None = None
     invoice_id: str | None = None
     document_id: str | None = None
@@ -186,6 +187,7 @@ class RegisterPayment:
     customer: Customer
     applied: int
     why_not: str
+    at: datetime
     asked: Asked
     deal_responsible_id: str | None = None
 
@@ -211,11 +213,10 @@ class MovePrepayment:
 
 
 @dataclass(frozen=True, slots=True)
-class ReleaseAllocation:
-    """The invoice no longer has `worth` of it: credited, cancelled, or taken back by hand."""
+class ReleaseAllocations:
+    """An invoice no longer has this much of them: credited, cancelled, or taken back by hand. `parts`: number and worth."""
 
-    n: int
-    worth: int
+    parts: tuple[tuple[int, int], ...]
     reason: Literal["credited", "target_cancelled", "taken_back"]
     asked: Asked
     deal_responsible_id: str | None = None
@@ -275,6 +276,7 @@ class PaymentReceived:
     document_id: str | None
     customer: Customer
     allocation: Allocation | None
+    at: datetime
     asked: Asked
 
 
@@ -374,7 +376,7 @@ PaymentCommand = (
     RegisterPayment
     | AllocateCredit
     | MovePrepayment
-    | ReleaseAllocation
+    | ReleaseAllocations
     | AskRefund
     | SettleRefund
     | RefuseRefund
@@ -407,8 +409,8 @@ def decide(payment: Payment, command: PaymentCommand) -> Sequence[PaymentEvent]:
             return _allocate_credit(payment, command)
         case MovePrepayment():
             return _move(payment, command)
-        case ReleaseAllocation():
-            return _release(payment, command)
+        case ReleaseAllocations():
+            return [event for n, worth in command.parts for event in _release(payment, n, worth, command)]
         case AskRefund():
             return _ask_refund(payment, command)
         case SettleRefund():
@@ -450,6 +452,7 @@ def _received(c: RegisterPayment) -> PaymentReceived:
         c.document_id,
         c.customer,
         allocation,
+        c.at,
         c.asked,
     )
 
@@ -474,12 +477,12 @@ def _move(payment: Payment, c: MovePrepayment) -> Sequence[PaymentEvent]:
     return events
 
 
-def _release(payment: Payment, c: ReleaseAllocation) -> Sequence[PaymentEvent]:
-    a = next((a for a in payment.allocations if a.n == c.n and a.invoice_id), None)
-    if a is None or a.invoice_id is None or not c.worth:
+def _release(payment: Payment, n: int, worth: int, c: ReleaseAllocations) -> Sequence[PaymentEvent]:
+    a = next((a for a in payment.allocations if a.n == n), None)
+    if a is None or a.invoice_id is None or not worth:
         return []
-    amount = a.amount if c.worth == a.worth else min(payment.left(a), share(a.amount, c.worth, a.worth))
-    return [AllocationReleased(a.n, amount, c.worth, a.invoice_id, c.reason, c.asked, c.deal_responsible_id)]
+    amount = a.amount if worth == a.worth else min(payment.left(a), share(a.amount, worth, a.worth))
+    return [AllocationReleased(a.n, amount, worth, a.invoice_id, c.reason, c.asked, c.deal_responsible_id)]
 
 
 def _ask_refund(payment: Payment, c: AskRefund) -> Sequence[PaymentEvent]:
@@ -567,6 +570,7 @@ def _was_received(e: PaymentReceived) -> Payment:
         provider_payment_id=e.provider_payment_id,
         money=e.money,
         paid_at=e.paid_at,
+        received_at=e.at,
         payer=e.payer,
         invoice_id=e.invoice_id,
         document_id=e.document_id,

@@ -58,8 +58,11 @@ class Document:
     link: Link | None = None
     captured: int = 0
     asked: Asked = BY_ITSELF
+    created_at: datetime | None = None
     linked_for: str | None = None
     """The request that made its link."""
+    payments: frozenset[str] = frozenset()
+    """Payments that were captured on it."""
 
     @property
     def over(self) -> bool:
@@ -111,6 +114,7 @@ class PrepareDocument:
     record_key: str
     deal_id: str | None
     new: NewDocument
+    at: datetime
     asked: Asked
 
 
@@ -122,6 +126,7 @@ class CreateLink:
     deal_id: str | None
     new: NewDocument
     link: Link
+    at: datetime
     asked: Asked
     auto_create: bool = True
     order_id: str | None = None
@@ -188,6 +193,7 @@ class PaymentDocumentCreated:
     record_key: str
     deal_id: str | None
     new: NewDocument
+    at: datetime
     asked: Asked
 
 
@@ -290,7 +296,7 @@ def _new(documents: PaymentDocuments, c: PrepareDocument | CreateLink) -> Paymen
         raise Rejected("nothing_to_pay", "There are no products and no amount to pay.")
     if len(documents.documents) >= MOST_DOCUMENTS:
         raise Rejected("too_many_documents", f"A deal has at most {MOST_DOCUMENTS} payment documents.")
-    return PaymentDocumentCreated(c.record_key, c.deal_id, c.new, c.asked)
+    return PaymentDocumentCreated(c.record_key, c.deal_id, c.new, c.at, c.asked)
 
 
 def _create_link(documents: PaymentDocuments, c: CreateLink) -> Sequence[DocumentsEvent]:
@@ -326,7 +332,7 @@ def _record_paid(documents: PaymentDocuments, c: RecordPaid) -> Sequence[Documen
     events: list[DocumentsEvent] = []
     for d in documents.living:
         paid_on, covers = d.id == c.document_id, d.invoice_id is not None and d.invoice_id == c.invoice_id
-        if d.status == "paid" or not (paid_on or covers):
+        if d.status == "paid" or c.payment_id in d.payments or not (paid_on or covers):
             continue
         amount = c.amount if paid_on else 0
         if d.captured + amount >= d.amount or (covers and c.nothing_due):
@@ -383,9 +389,9 @@ def evolve(documents: PaymentDocuments, event: DocumentsEvent) -> PaymentDocumen
         case PaymentLinkExpired():
             return _changed(documents, event.document_id, status="expired")
         case DocumentPartiallyPaid():
-            return _changed(documents, event.document_id, status="partially_paid", captured=event.amount)
+            return _captured(documents, event, "partially_paid")
         case PaymentDocumentPaid():
-            return _changed(documents, event.document_id, status="paid", captured=event.amount)
+            return _captured(documents, event, "paid")
         case PaymentDocumentCancelled():
             return _changed(documents, event.document_id, status="cancelled")
         case _:
@@ -404,6 +410,7 @@ def _created(documents: PaymentDocuments, e: PaymentDocumentCreated) -> PaymentD
         invoice_id=new.invoice_id,
         order_id=new.order_id,
         asked=e.asked,
+        created_at=e.at,
     )
     return PaymentDocuments(e.record_key, e.deal_id or documents.deal_id, (*documents.documents, document))
 
@@ -416,11 +423,15 @@ def _linked(documents: PaymentDocuments, e: PaymentLinkCreated) -> PaymentDocume
     return replace(documents, documents=tuple(linked(d) if d.id == e.document_id else d for d in documents.documents))
 
 
-def _changed(documents: PaymentDocuments, id: str, *, status: Status, captured: int = 0) -> PaymentDocuments:
-    def new(d: Document) -> Document:
-        return replace(d, status=status, captured=d.captured + captured)
+def _captured(documents: PaymentDocuments, e: DocumentPartiallyPaid | PaymentDocumentPaid, status: Status) -> PaymentDocuments:
+    def captured(d: Document) -> Document:
+        return replace(d, status=status, captured=d.captured + e.amount, payments=d.payments | {e.payment_id})
 
-    return replace(documents, documents=tuple(new(d) if d.id == id else d for d in documents.documents))
+    return replace(documents, documents=tuple(captured(d) if d.id == e.document_id else d for d in documents.documents))
+
+
+def _changed(documents: PaymentDocuments, id: str, *, status: Status) -> PaymentDocuments:
+    return replace(documents, documents=tuple(replace(d, status=status) if d.id == id else d for d in documents.documents))
 
 
 DOCUMENTS: Aggregate[PaymentDocuments, DocumentsCommand, DocumentsEvent] = Aggregate(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, datetime
 from typing import Literal, assert_never
 
 from services.billing.domain.customer import NOBODY, Customer
@@ -34,6 +34,7 @@ class Quote:
     status: Status = "draft"
     touched: bool = False
     asked: Asked = BY_ITSELF
+    created_at: datetime | None = None
 
     @property
     def exists(self) -> bool:
@@ -54,6 +55,7 @@ class CreateQuote:
     lines: tuple[Line, ...]
     amount: int
     valid_until: date | None
+    at: datetime
     asked: Asked
     other_open: tuple[str, ...] = ()
     skip_if_open_exists: bool = False
@@ -79,6 +81,7 @@ class QuoteCreated:
     lines: tuple[Line, ...]
     totals: Totals
     valid_until: date | None
+    at: datetime
     asked: Asked
 
 
@@ -120,6 +123,7 @@ def _create(c: CreateQuote) -> QuoteEvent:
         lines,
         totals_of(lines, c.prices_include_tax),
         c.valid_until,
+        c.at,
         c.asked,
     )
 
@@ -150,6 +154,7 @@ def evolve(quote: Quote, event: QuoteEvent) -> Quote:
                 totals=event.totals,
                 valid_until=event.valid_until,
                 asked=event.asked,
+                created_at=event.at,
             )
         case QuoteCancelled():
             return replace(quote, status="cancelled")

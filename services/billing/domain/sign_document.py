@@ -36,6 +36,7 @@ class SignDocument:
     status: Status = "draft"
     touched: bool = False
     asked: Asked = BY_ITSELF
+    created_at: datetime | None = None
 
     @property
     def exists(self) -> bool:
@@ -131,6 +132,7 @@ def evolve(document: SignDocument, event: SignEvent) -> SignDocument:
                 signers=event.signers,
                 fields=event.fields,
                 asked=event.asked,
+                created_at=event.at,
             )
         case SignDocumentCancelled():
             return replace(document, status="cancelled")
