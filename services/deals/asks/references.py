@@ -1,0 +1,115 @@
+"""Ids that a body names: they must exist in this tenant; a merged contact or company stands for its survivor. (D65)"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Literal
+from uuid import UUID
+
+from services.deals import views
+from services.deals.domain.company import COMPANY
+from services.deals.domain.contact import CONTACT
+from services.deals.domain.employee import EMPLOYEE
+from shared.es.addressed import Facts, Finder
+from shared.es.aggregate import Aggregate
+from shared.es.errors import Fault, Rejected
+
+Reads = tuple[tuple[Aggregate[Any, Any, Any], str], ...]
+Finds = tuple[tuple[Finder[Any], str], ...]
+Whom = Literal["contact", "company", "employee"]
+
+NAMED: Mapping[str, Whom] = {
+    "responsible_id": "employee",
+    "observer_ids": "employee",
+    "owner_id": "employee",
+    "automation_user_id": "employee",
+    "manager_id": "employee",
+    "contact_ids": "contact",
+    "primary_contact_id": "contact",
+    "company_id": "company",
+    "company_ids": "company",
+}
+"""Which fields name whom. Ids of employees elsewhere (created_by) are ours already."""
+
+
+def reads(values: Mapping[str, Any]) -> Reads:
+    """The streams of everybody named."""
+    return tuple(dict.fromkeys((_aggregate(whom), id) for whom, id in _every(values)))
+
+
+def finds(values: Mapping[str, Any]) -> Finds:
+    """Survivors of what may have been merged."""
+    survivors = {"contact": views.SURVIVING_CONTACT, "company": views.SURVIVING_COMPANY}
+    return tuple(dict.fromkeys((survivors[whom], id) for whom, id in _every(values) if whom in survivors))
+
+
+def resolved(seen: Facts, values: Mapping[str, Any], at: str = "") -> dict[str, Any]:
+    """The values with survivors in place of those merged into them.
+
+    Raises Rejected `unknown_reference` (422) with a pointer for each id that is nobody's or a deleted one's."""
+    faults: list[Fault] = []
+    result = dict(values)
+    for name, whom in NAMED.items():
+        if (value := values.get(name)) is not None:
+            result[name] = _resolved(seen, whom, value, f"{at}/{name}", faults)
+    if faults:
+        raise Rejected("unknown_reference", "; ".join(f"{f.pointer}: {f.detail}" for f in faults), status=422, errors=faults)
+    return result
+
+
+def _resolved(seen: Facts, whom: Whom, value: Any, pointer: str, faults: list[Fault]) -> Any:
+    if isinstance(value, list):
+        return [_resolved(seen, whom, one, f"{pointer}/{n}", faults) for n, one in enumerate(value)]
+    id = _id(value)
+    if id is None:
+        return value
+    there = _who_is(seen, whom, id)
+    if there is None:
+        faults.append(Fault(pointer, "unknown_reference", f"There is no such {whom}."))
+    return there or id
+
+
+def _who_is(seen: Facts, whom: Whom, id: str) -> str | None:
+    match whom:
+        case "employee":
+            return id if seen.state(EMPLOYEE, id).exists else None
+        case "contact":
+            contact = seen.state(CONTACT, id)
+            return (_survivor(seen, views.SURVIVING_CONTACT, id) if contact.merged_into else id) if contact.usable else None
+        case "company":
+            company = seen.state(COMPANY, id)
+            return (_survivor(seen, views.SURVIVING_COMPANY, id) if company.merged_into else id) if company.usable else None
+
+
+def _survivor(seen: Facts, finder: Finder[UUID], id: str) -> str:
+    found = seen.one(finder, id)
+    return id if found is None else str(found)
+
+
+def _aggregate(whom: Whom) -> Aggregate[Any, Any, Any]:
+    match whom:
+        case "contact":
+            return CONTACT
+        case "company":
+            return COMPANY
+        case "employee":
+            return EMPLOYEE
+
+
+def _every(values: Mapping[str, Any]) -> Iterator[tuple[Whom, str]]:
+    """Whom the values name. What is no id is left to the reading of the fields."""
+    for name, whom in NAMED.items():
+        for value in _listed(values.get(name)):
+            if (id := _id(value)) is not None:
+                yield whom, id
+
+
+def _listed(value: Any) -> Iterable[Any]:
+    return value if isinstance(value, list) else (value,)
+
+
+def _id(value: Any) -> str | None:
+    try:
+        return str(UUID(value)) if isinstance(value, str) else None
+    except ValueError:
+        return None
