@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI, Request, params
 from fastapi.exceptions import RequestValidationError
@@ -40,10 +40,12 @@ class OpenDoor(Exception):
     """A route says neither which scope it needs nor why it is open; the service does not start."""
 
 
-def build_app(kit: Kit, settings: Settings, *, health: Health | None = None, cluster: Cluster | None = None) -> FastAPI:
+def build_app(
+    kit: Kit, settings: Settings, *, health: Health | None = None, figures: Figures | None = None, cluster: Cluster | None = None
+) -> FastAPI:
     """The application of one service, ready before its database is. Raises OpenDoor.
 
-    `health` is what /readyz reports; `cluster` is where live feeds read, without it they answer 503."""
+    `health` is what /readyz reports, `figures` what /metrics asks for; `cluster` is where live feeds read, without it they answer 503."""
     app = FastAPI(
         title=f"Dealwright {kit.service.name}",
         version=VERSION,
@@ -58,20 +60,25 @@ def build_app(kit: Kit, settings: Settings, *, health: Health | None = None, clu
         app.include_router(router)
     _must_be_guarded(app)
     app.openapi = lambda: document_of(app, kit.service.name)  # type: ignore[method-assign]
-    _furnish(app, kit, settings, health or Health(), cluster)
+    operations = ops.Operations(kit, health or Health(), figures or figures_of(kit))
+    _furnish(app, kit, settings, operations, cluster)
     _answer_errors(app)
     if settings.environment == "dev" or is_loopback(settings.host):
         _show_documents(app)
     return app
 
 
-def _furnish(app: FastAPI, kit: Kit, settings: Settings, health: Health, cluster: Cluster | None) -> None:
+def figures_of(kit: Kit) -> Figures:
+    return Figures(kit.database, tuple(kind.name for kind in kit.service.effects))
+
+
+def _furnish(app: FastAPI, kit: Kit, settings: Settings, operations: ops.Operations, cluster: Cluster | None) -> None:
     pepper = settings.pepper.get_secret_value()
     http: HttpSettings = settings.http
     keys = Keys(lambda id: find_credential(kit.database, id), pepper, settings.environment)
     commands = Commands(kit, most=http.most, waiting=http.waiting)
     app.state.rooms = Rooms(kit, commands, keys, Cursors(pepper.encode()), Buckets(http.rate, http.burst, http.failures))
-    app.state.operations = ops.Operations(kit, health, Figures(kit.database, tuple(kind.name for kind in kit.service.effects)))
+    app.state.operations = operations
     app.state.feed = live.Feed(kit.service.name, cluster, pepper.encode())
     app.add_middleware(Edge, uploads=_uploads(app), most=http.waiting, access=settings.log.access)
 
@@ -106,17 +113,10 @@ def _must_be_guarded(app: FastAPI) -> None:
         seen.add(route.operation_id)
 
 
-def _uploads(app: FastAPI) -> Any:
-    paths: list[re.Pattern[str]] = []
-
-    def found() -> list[re.Pattern[str]]:
-        if not paths:
-            takes_files = (r for r in api_routes(app.router.routes) if r.body_field and isinstance(r.body_field.field_info, params.Form))
-            paths.extend(route.path_regex for route in takes_files)
-            paths.append(re.compile(r"(?!)"))
-        return paths
-
-    return found
+def _uploads(app: FastAPI) -> tuple[re.Pattern[str], ...]:
+    """The paths that take forms and files."""
+    forms = (route for route in api_routes(app.routes) if route.body_field and isinstance(route.body_field.field_info, params.Form))
+    return tuple(route.path_regex for route in forms)
 
 
 def _answer_errors(app: FastAPI) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -41,7 +41,7 @@ BODY_SECONDS = 15.0
 class Edge:
     """`uploads` are the paths that take files; `most` requests run at once, the next is answered 503."""
 
-    def __init__(self, app: ASGIApp, *, uploads: Callable[[], Iterable[re.Pattern[str]]], most: int = 1000, access: bool = True) -> None:
+    def __init__(self, app: ASGIApp, *, uploads: Sequence[re.Pattern[str]], most: int = 1000, access: bool = True) -> None:
         self._app, self._uploads, self._most, self._access = app, uploads, most, access
         self._active = 0
 
@@ -90,7 +90,7 @@ class Edge:
         return _replayed(b"null" if exchange.fault else body, receive)
 
     def _upload(self, scope: Scope, receive: Receive, length: int) -> Receive:
-        if not any(path.fullmatch(scope["path"]) for path in self._uploads()):
+        if not any(path.fullmatch(scope["path"]) for path in self._uploads):
             raise Problem("unsupported-media-type")
         if length > MAX_UPLOAD:
             raise _too_large(MAX_UPLOAD)

@@ -9,10 +9,10 @@ import asyncio
 import binascii
 import hmac
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import orjson
 from fastapi import APIRouter, Depends, Header, Query, Request
@@ -178,7 +178,7 @@ async def _next(found: asyncio.Queue[KafkaRecord | None], stopping: asyncio.Task
 async def _pump(feed: Feed, offsets: dict[int, int], found: asyncio.Queue[KafkaRecord | None]) -> None:
     assert feed.cluster is not None
     try:
-        async with aclosing(cast(AsyncGenerator[KafkaRecord, None], read_from(feed.cluster, feed.topic, offsets))) as records:
+        async with aclosing(read_from(feed.cluster, feed.topic, offsets)) as records:
             async for record in records:
                 await found.put(record)
     except Unavailable:

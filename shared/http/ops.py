@@ -34,6 +34,7 @@ from shared.runtime.health import Figures, Health
 from shared.runtime.version import VERSION, revision
 
 if TYPE_CHECKING:
+    from shared.runtime.database import Database
     from shared.runtime.service import Kit
 
 log = structlog.get_logger("ops")
@@ -117,17 +118,26 @@ class Operations:
         task.add_done_callback(self._tasks.discard)
         return run
 
+    async def rebuild_now(self, view: str, by: str) -> Rebuild:
+        """The same, waited for. Raises what the rebuild raises."""
+        run = Rebuild(view, by, now())
+        await self._through(run, self.must_be_a_view(view))
+        return run
+
     async def _rebuild(self, run: Rebuild, handlers: list[Any]) -> None:
         try:
-            run.streams = 0
-            for handler, view in handlers:
-                run.streams += await rebuild(self.kit.database, self.kit.prepared.store, handler.aggregate, view)
-            run.status = "done"
-            metrics.REBUILD_STREAMS.labels(run.view).inc(run.streams)
+            await self._through(run, handlers)
         except Exception as error:
             run.status, run.error = "failed", f"{type(error).__name__}: {error}"
             log.exception("rebuild_failed", view=run.view)
         run.ended_at = now()
+
+    async def _through(self, run: Rebuild, handlers: list[Any]) -> None:
+        run.streams = 0
+        for handler, view in handlers:
+            run.streams += await rebuild(self.kit.database, self.kit.prepared.store, handler.aggregate, view)
+        run.status = "done"
+        metrics.REBUILD_STREAMS.labels(run.view).inc(run.streams)
 
 
 PROBES = APIRouter(tags=["operations"])
@@ -158,6 +168,7 @@ async def ready(door: Annotated[Door, public("probe: may this process get work?"
 
 @PROBES.get("/metrics", operation_id="metrics", response_class=PlainTextResponse)
 async def figures(door: Annotated[Door, public("Prometheus text; no ids, no personal data")], work: Work) -> Response:
+    work.figures.observe()
     with suppress(Unavailable):  # the rest is worth having while the database is away
         await work.figures.refresh()
     return Plain(metrics.exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")
@@ -176,7 +187,7 @@ async def problem(slug: str, door: Annotated[Door, public("explains a type of pr
 
 @OPERATORS.get("/ops/trace/{correlation_id}", operation_id="ops_trace", responses=PROBLEMS)
 async def trace(correlation_id: str, door: Annotated[Door, needs("ops:read")], work: Work) -> Response:
-    return JsonAnswer({"service": work.service, "items": await chain(work.kit, door.caller.tenant, correlation_id)})
+    return JsonAnswer({"service": work.service, "items": await chain(work.kit.database, door.caller.tenant, correlation_id)})
 
 
 @OPERATORS.get("/ops/parked", operation_id="ops_parked", responses=PROBLEMS)
@@ -271,20 +282,21 @@ def _text(key: Any) -> str | None:
 
 _CHAIN = """
 select e.id, e.aggregate, e.stream, e.version, e.type, e.actor, e.causation_id, e.hops, e.traceparent, e.recorded_at as at, null as state
-from events e where e.tenant = $1 and e.correlation_id = $2
+from events e where e.tenant = any($1::uuid[]) and e.correlation_id = $2
 order by e.recorded_at, e.position limit 1000
 """
 _CHAIN_EFFECTS = """
 select kind, key, stream, state, attempt, due_at, told_at from effects
-where tenant = $1 and context ->> 'correlation_id' = $2 order by due_at limit 200
+where tenant = any($1::uuid[]) and context ->> 'correlation_id' = $2 order by due_at limit 200
 """
 
 
-async def chain(kit: Kit, tenant: UUID, correlation_id: str) -> list[dict[str, Any]]:
-    """This service's part of one chain: its events, and what they had done outside, in order of time."""
-    async with kit.database.raw() as raw:
-        events = await raw.fetch(_CHAIN, tenant, correlation_id)
-        effects = await raw.fetch(_CHAIN_EFFECTS, tenant, correlation_id)
+async def chain(database: Database, tenant: UUID | None, correlation_id: str) -> list[dict[str, Any]]:
+    """This service's part of one chain: its events, and what they had done outside, in order of time. None: any tenant's."""
+    async with database.raw() as raw:
+        known = [row["tenant"] for row in await raw.fetch("select tenant from tenants_v1")] if tenant is None else [tenant]
+        events = await raw.fetch(_CHAIN, known, correlation_id)
+        effects = await raw.fetch(_CHAIN_EFFECTS, known, correlation_id)
     shown = [{**row, "what": "event"} for row in events]
     shown += [{**row, "what": "effect", "at": row["told_at"] or row["due_at"]} for row in effects]
     return sorted(shown, key=lambda row: row["at"])

@@ -6,9 +6,10 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from html import escape
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic_core.core_schema import ErrorType
 
 from shared.es.errors import Conflict, Fault, NotYet, Rejected, Stale, Unavailable
 from shared.messaging.requests import Answer
@@ -240,6 +241,10 @@ CODES = {
 """What pydantic calls a fault -> our code and our sentence ('' keeps pydantic's)."""
 
 
+_PYDANTIC = frozenset(get_args(ErrorType))
+"""Every other type is a code of ours, from shared.http.types or a service's own."""
+
+
 def faults_of(errors: Iterable[Mapping[str, Any]], body: Any = None) -> list[Fault]:
     """One fault per error that FastAPI reports."""
     return [_fault(error, body) for error in errors]
@@ -247,8 +252,8 @@ def faults_of(errors: Iterable[Mapping[str, Any]], body: Any = None) -> list[Fau
 
 def _fault(error: Mapping[str, Any], body: Any) -> Fault:
     code, sentence = CODES.get(error["type"], ("", ""))
-    own = not code and "ctx" not in error and not error["type"].count("_parsing")
-    return Fault(_pointer(error["loc"], body), code or (error["type"] if own else "invalid"), sentence or _sentence(str(error["msg"])))
+    code = code or ("invalid" if error["type"] in _PYDANTIC else error["type"])
+    return Fault(_pointer(error["loc"], body), code, sentence or _sentence(str(error["msg"])))
 
 
 def _sentence(message: str) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import orjson
 from pydantic import BaseModel
@@ -25,6 +26,8 @@ def _plain(value: Any) -> Any:
             return instant(value)
         case date() | time():
             return value.isoformat()
+        case UUID():
+            return str(value)
         case Decimal():
             return format(value, "f")
         case BaseModel():

@@ -49,13 +49,15 @@ class Health:
         self.draining, self._report = True, None
 
     async def report(self) -> tuple[int, dict[str, Any]]:
-        """HTTP status and `{status, checks: {name: {status, detail, latency_ms}}}`."""
+        """HTTP status and `{status, reasons, checks: {name: {status, detail, latency_ms}}}`."""
         if self._report is None or monotonic() >= self._report[0]:
             checks = {name: await _timed(check) for name, check in self._checks.items()}
             if self.draining:
                 checks["shutdown"] = {"status": "failed", "detail": "the process is shutting down", "latency_ms": 0.0}
             worst = _worst([check["status"] for check in checks.values()])
-            self._report = monotonic() + REMEMBERED, 503 if worst == "failed" else 200, {"status": worst, "checks": checks}
+            reasons = [f"{name}: {check['detail']}" for name, check in checks.items() if check["status"] != "ok"]
+            report = {"status": worst, "reasons": reasons, "checks": checks}
+            self._report = monotonic() + REMEMBERED, 503 if worst == "failed" else 200, report
         return self._report[1:]
 
 
@@ -96,8 +98,17 @@ class Figures:
     def __init__(self, database: Database, kinds: tuple[str, ...] = ()) -> None:
         self._database, self._kinds = database, kinds
         self._until = 0.0
+        self._observers: list[Callable[[], None]] = []
         self.oldest = 0.0
         self.dead = 0
+
+    def add(self, observe: Callable[[], None]) -> None:
+        """Called before the figures are shown: sets gauges from what is in memory."""
+        self._observers.append(observe)
+
+    def observe(self) -> None:
+        for observe in self._observers:
+            observe()
 
     async def refresh(self) -> None:
         """Raises Unavailable."""

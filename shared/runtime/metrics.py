@@ -44,7 +44,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("messaging_client_sent_messages_total", "counter", ("topic",), "Flat while the outbox grows: the broker is away."),
     Metric("messaging_client_consumed_messages_total", "counter", ("topic", "group"), "Flat with lag: read consumer_silent_seconds."),
     Metric("messaging_client_operation_duration_seconds", "histogram", ("operation",), "Rising: the broker or the network is slow."),
-    Metric("messaging_process_duration_seconds", "histogram", ("group", "topic"), "Rising: read batch_seconds of the door."),
+    Metric("messaging_process_duration_seconds", "histogram", ("group",), "Rising: read batch_seconds of the door."),
     # lag (O2)
     Metric("kafka_consumergroup_group_lag", "gauge", ("group", "topic", "partition"), "Rising in one: a hot key; in all: capacity."),
     Metric("kafka_consumergroup_group_lag_seconds", "gauge", ("group", "topic", "partition"), "Above 60 for 5 min: add replicas."),
@@ -198,11 +198,17 @@ def effect(kind: str, outcome: str) -> None:
     EFFECTS.labels(kind, outcome).inc()
 
 
-def published(topics: Iterable[str]) -> None:
+def published(topic: str, number: int) -> None:
     """Outbox rows that the broker acknowledged."""
+    RELAY_PUBLISHED.labels(topic).inc(number)
+    SENT.labels(topic).inc(number)
+
+
+def consumed(group: str, topics: Iterable[str], seconds: float) -> None:
+    """One batch of a consumer, handled in this time."""
     for topic, number in Tally(topics).items():
-        RELAY_PUBLISHED.labels(topic).inc(number)
-        SENT.labels(topic).inc(number)
+        CONSUMED.labels(topic, group).inc(number)
+    PROCESS_SECONDS.labels(group).observe(seconds)
 
 
 _HTTP: dict[tuple[str, str, int], Any] = {}

@@ -53,6 +53,8 @@ class KafkaSettings(Section):
 
     prefix: str = Field(default="", pattern=r"^[A-Za-z0-9._-]{0,80}$")
     partitions: int = Field(default=12, ge=1)
+    create_topics: bool = True
+    """At the start; switch it off where only an administrator may, and run `topics` with his rights."""
     security: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
     username: str | None = None
