@@ -30,6 +30,8 @@ MAJOR = "18"
 UNPRIVILEGED = ("postgres", "nobody")
 FAREWELL: Farewell = ((signal.SIGINT, 10.0), (signal.SIGQUIT, 5.0), (signal.SIGKILL, 5.0))
 """Fast, then immediate. SIGTERM would be the smart shutdown, which waits for every client (PG-9)."""
+NOBODY = 2**31 - 1
+"""No process has this number."""
 LONGEST_SOCKET_FOLDER = 80
 """Characters; the whole socket path must stay below 100 (PG-4)."""
 
@@ -50,7 +52,7 @@ class Postgres:
     databases: tuple[tuple[str, str], ...] = ()
     """Services that have a database here, each with the password of its log-in."""
     name: str = "postgres"
-    attempts: int = 5
+    attempts: int = 15
     """A postmaster killed by SIGKILL leaves back ends that hold its memory for a moment: the next one fails until they are gone (PG-10)."""
     farewell: Farewell = FAREWELL
 
@@ -139,15 +141,21 @@ class Postgres:
             os.chown(path, user.uid, user.gid)
 
     async def _end_leftover(self) -> None:
-        """A postmaster that runs on this data without being ours to supervise; a pid file of one that died is removed (KF-9, PG-10)."""
+        """A postmaster that runs on this data without being ours to supervise is ended, a stranger with its number is not (KF-9).
+
+        Its pid file stays, with nobody's number in it: by what else is in it the next one knows whether back ends still live (PG-10).
+        """
         lock = self.data / "postmaster.pid"
-        if not lock.exists():
+        try:
+            pid, _, rest = lock.read_text().partition("\n")
+        except FileNotFoundError:
             return
-        pid = int(lock.read_text().split("\n", 1)[0] or 0)
-        if _serves(pid, self.data):
-            await Running(pid, born(pid) or "").end(FAREWELL)
-        else:
-            lock.unlink(missing_ok=True)
+        if pid.isdigit() and _serves(int(pid), self.data):
+            await Running(int(pid), born(int(pid)) or "").end(FAREWELL)
+        if lock.exists():
+            lock.write_text(f"{NOBODY}\n{rest}")
+        for left in self.socket_folder.glob(".s.PGSQL.*"):
+            left.unlink()
 
 
 def database_url(*, user: str, password: str, port: int, database: str) -> str:
