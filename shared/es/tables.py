@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import orjson
 from sqlalchemy import Table
 from sqlalchemy.dialects import postgresql
 
-from shared.es.view import Row
+from shared.es.view import Row, is_json
 
 if TYPE_CHECKING:
     from shared.runtime.database import Tx
@@ -23,7 +24,7 @@ class RowWriter:
 
     def __init__(self, table: Table, *, history: bool = False) -> None:
         self.table = table
-        self._names = [column.name for column in table.columns]
+        self._columns = [(column.name, is_json(column)) for column in table.columns]
         self._sql = _history_sql(table) if history else _state_sql(table)
         self._key = HISTORY_KEY if history else STATE_KEY
 
@@ -32,20 +33,27 @@ class RowWriter:
         if not rows:
             return
         ordered = sorted(rows, key=self._sort_key)
-        await tx.raw.execute(self._sql, *[[row.get(name) for row in ordered] for name in self._names])
+        await tx.raw.execute(self._sql, *[_values(ordered, name, as_text) for name, as_text in self._columns])
 
     def _sort_key(self, row: Row) -> tuple[Any, ...]:
         return tuple(row[name] for name in self._key)
 
 
+def _values(rows: Sequence[Row], name: str, as_text: bool) -> list[Any]:
+    """One column's values. JSON travels as text: a list in an array parameter would be taken for a dimension of the array."""
+    values = [row.get(name) for row in rows]
+    return [None if value is None else orjson.dumps(value, default=str).decode() for value in values] if as_text else values
+
+
 def _arrays(table: Table) -> str:
-    types = [f"${n}::{column.type.compile(DIALECT)}[]" for n, column in enumerate(table.columns, 1)]
+    types = [f"${n}::{'text' if is_json(c) else c.type.compile(DIALECT)}[]" for n, c in enumerate(table.columns, 1)]
     return ", ".join(types).replace(' COLLATE "C"', "")
 
 
 def _insert(table: Table) -> str:
     names = ", ".join(_quoted(column.name) for column in table.columns)
-    return f"insert into {table.name} as v ({names}) select * from unnest({_arrays(table)}) order by 1, 2"
+    values = ", ".join(f"t.{_quoted(c.name)}::{c.type.compile(DIALECT)}" if is_json(c) else f"t.{_quoted(c.name)}" for c in table.columns)
+    return f"insert into {table.name} as v ({names}) select {values} from unnest({_arrays(table)}) as t({names}) order by 1, 2"
 
 
 def _state_sql(table: Table) -> str:
