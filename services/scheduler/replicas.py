@@ -90,4 +90,4 @@ ENDED_VISITS = HistoryReplica(
     ENDED_VISITS_TABLE, {deals.StageChanged: _left, deals.DealDeleted: _deal_deleted, deals.LeadDeleted: _lead_deleted}
 )
 
-REPLICAS = (EMPLOYEES, ENDED_VISITS, *DIRECTORY.replicas)
+REPLICAS: tuple[Replica[Any] | HistoryReplica, ...] = (EMPLOYEES, ENDED_VISITS, *DIRECTORY.replicas)

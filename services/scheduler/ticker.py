@@ -51,7 +51,7 @@ class Ticker:
             return AT_ONCE
         if any([await self._handled(due) for due in _doors(now, seen)]):
             return SHORTEST
-        ahead = [at - now for at in (seen["timer"], seen["reminder"]) if at is not None and at > now]
+        ahead: list[timedelta] = [at - now for at in (seen["timer"], seen["reminder"]) if at is not None and at > now]
         return min([LONGEST, *(max(wait, SHORTEST) for wait in ahead)])
 
     async def _look(self) -> tuple[datetime, Row]:

@@ -337,7 +337,7 @@ _CHAIN = "correlation_id, causation_id, hops, actor, traceparent"
 def _not_blocked(consumer: str, alias: str) -> str:
     return (
         f"not exists (select 1 from blocked b where b.consumer = '{consumer}' and b.key = {alias}.tenant::text || '/' || {alias}.id"
-        " and (b.next_at is null or b.next_at > $1))"
+        " and (b.next_at is null or b.next_at > $1::timestamptz))"
     )
 
 
@@ -345,7 +345,7 @@ DUE_TIMERS = f"""
 select t.tenant, t.id, t.version, t.follows_company, t.responsible_id, {_CHAIN},
        coalesce((select d.zone from tenants_v1 d where d.tenant = t.tenant limit 1), 'UTC') as company_zone
 from timers_v1 t
-where t.wakes_at <= $1 and {_not_blocked("ticker", "t")}
+where t.wakes_at <= $1::timestamptz and {_not_blocked("ticker", "t")}
 order by t.wakes_at, t.id limit $2 for update of t skip locked
 """
 
@@ -368,13 +368,13 @@ order by t.tenant, t.id for update of t skip locked
 DUE_REMINDERS = f"""
 select a.tenant, a.id, a.version, {_CHAIN}
 from activities_v1 a
-where a.reminds_at <= $1 and {_not_blocked("reminders", "a")}
+where a.reminds_at <= $1::timestamptz and {_not_blocked("reminders", "a")}
 order by a.reminds_at, a.id limit $2 for update of a skip locked
 """
 
 _TOO_LATE = """
 activities_v1 a join ended_visits_v1 v on v.tenant = a.tenant and v.visit_id = a.visit_id
-where a.status = 'planned' and a.visit_id is not null and a.changed_at > $1 - interval '1 minute'
+where a.status = 'planned' and a.visit_id is not null and a.changed_at > $1::timestamptz - interval '1 minute'
   and (a.auto_complete or v.how = 'deleted')
 """
 PLANNED_TOO_LATE = f"""

@@ -5,6 +5,7 @@ restricted either may match. A time in the gap of a change of clocks comes at th
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 from zoneinfo import ZoneInfo
@@ -38,6 +39,11 @@ class Cron:
                     if moment > at:
                         return moment
         raise bad_repeat("The expression never matches.")
+
+    def occurrences(self, at: datetime, zone: ZoneInfo) -> Iterator[datetime]:
+        """All after an instant, one after the other."""
+        while True:
+            yield (at := self.next_after(at, zone))
 
     def _on(self, day: int, month: int, weekday: int) -> bool:
         if month not in self.months:
