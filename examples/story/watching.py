@@ -1,0 +1,148 @@
+"""Watches the topics as any outsider would, with a Kafka client that the services do not use (librdkafka)."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import orjson
+from confluent_kafka import OFFSET_END, Consumer, Message, TopicPartition
+
+SERVICES = ("deals", "automation", "billing", "scheduler", "notifications")
+TOPICS = tuple(f"{service}.{kind}" for service in SERVICES for kind in ("events", "commands"))
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One message. `after` is the monotonic moment at which it was read here."""
+
+    type: str
+    id: str
+    subject: str
+    tenant: str
+    time: datetime
+    correlation: str
+    cause: str
+    actor: str
+    topic: str
+    partition: int
+    offset: int
+    data: Any
+    after: float
+
+    @property
+    def name(self) -> str:
+        return self.type.rsplit(".", 1)[0]
+
+
+class NotSeen(Exception):
+    """What was waited for did not come."""
+
+
+class Watcher:
+    """`with Watcher(bootstrap) as watcher`: everything published from then on is kept, in the order read."""
+
+    def __init__(self, bootstrap: str, topics: Sequence[str] = TOPICS) -> None:
+        self._consumer = Consumer(
+            {
+                "bootstrap.servers": bootstrap,
+                "group.id": "story-watcher",
+                "enable.auto.commit": False,
+                "auto.offset.reset": "latest",
+                "fetch.wait.max.ms": 20,
+            }
+        )
+        self._topics = topics
+        self._seen: list[Seen] = []
+        self._more = threading.Condition()
+        self._stop = threading.Event()
+        self._ready = threading.Event()
+
+    def __enter__(self) -> Watcher:
+        known = self._consumer.list_topics(timeout=10).topics
+        missing = [topic for topic in self._topics if topic not in known]
+        if missing:
+            raise NotSeen(f"Kafka has no topic {', '.join(missing)}: are the services up?")
+        partitions = [TopicPartition(topic, p, OFFSET_END) for topic in self._topics for p in known[topic].partitions]
+        self._consumer.assign(partitions)
+        self._thread = threading.Thread(target=self._watch, name="watcher", daemon=True)
+        self._thread.start()
+        self._wait_until_placed(partitions)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join(10)
+        self._consumer.close()
+
+    def _wait_until_placed(self, partitions: Sequence[TopicPartition]) -> None:
+        """OFFSET_END is looked up lazily: only a position that is known misses nothing that is said from now on."""
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            ends = [self._consumer.get_watermark_offsets(p, timeout=5, cached=False) for p in partitions[:1]]
+            if ends and self._ready.wait(0.2):
+                return
+        raise NotSeen("Kafka did not say where its topics end")
+
+    def _watch(self) -> None:
+        while not self._stop.is_set():
+            messages = self._consumer.consume(num_messages=200, timeout=0.05)
+            self._ready.set()
+            found = [seen for message in messages if (seen := _seen(message)) is not None]
+            if found:
+                with self._more:
+                    self._seen += found
+                    self._more.notify_all()
+
+    def first(self, type: str, holds: Callable[[Seen], bool] = lambda seen: True, *, within: float = 30.0) -> Seen:
+        """The first message of a type (its version left out) that fits, seen already or awaited. Raises NotSeen."""
+        deadline = time.monotonic() + within
+        looked = 0
+        with self._more:
+            while True:
+                for seen in self._seen[looked:]:
+                    if seen.name == type and holds(seen):
+                        return seen
+                looked = len(self._seen)
+                left = deadline - time.monotonic()
+                if left <= 0 or not self._more.wait(left):
+                    raise NotSeen(f"no {type} of the expected kind within {within:g} s; last seen: {self._last()}")
+
+    def all(self, holds: Callable[[Seen], bool]) -> Iterator[Seen]:
+        with self._more:
+            kept = list(self._seen)
+        return (seen for seen in kept if holds(seen))
+
+    def _last(self) -> str:
+        return ", ".join(seen.name for seen in self._seen[-8:]) or "nothing"
+
+
+def _seen(message: Message) -> Seen | None:
+    if message.error() is not None:
+        return None
+    headers = {name: value or b"" for name, value in message.headers() or ()}
+    try:
+        text = {name.removeprefix("ce_"): value.decode() for name, value in headers.items() if isinstance(value, bytes)}
+        at = datetime.fromisoformat(text["time"])
+        data = orjson.loads(message.value() or b"null")
+    except (KeyError, ValueError):
+        return None
+    return Seen(
+        text.get("type", ""),
+        text.get("id", ""),
+        text.get("subject", ""),
+        text.get("tenantid", ""),
+        at,
+        text.get("correlationid", ""),
+        text.get("causationid", ""),
+        text.get("actor", ""),
+        message.topic() or "",
+        message.partition() or 0,
+        message.offset() or 0,
+        data,
+        time.monotonic(),
+    )
