@@ -1,8 +1,9 @@
 """Functions of 4 to 10 lines are normal, over 25 need a reason, over 40 there are none (DESIGN 10).
 
 Counted are the lines of code of a function: no docstring, no comment, no empty line, and text over several lines (SQL) as one.
-Two shapes are reason enough between 25 and 40 lines: a function that comes down to one `match`, a case per row of a table, and
-one that fills a record, a field per line. Whatever else is longer than 25 stands in REASONS."""
+Three shapes are reason enough between 25 and 40 lines: a function that comes down to one `match`, a case per row of a table, one
+that fills a record, a field per line, and one that takes many parameters, a filter per line. Whatever else is longer than 25
+stands in REASONS."""
 
 from __future__ import annotations
 
@@ -27,7 +28,7 @@ class Function:
     """Qualified: 'Relay.step'."""
     length: int
     besides: int
-    """Length without its largest `match` or the largest record it fills."""
+    """Length without the longest of: a `match`, a record it fills, its parameters."""
 
 
 def functions(of: Source) -> Iterator[Function]:
@@ -37,13 +38,17 @@ def functions(of: Source) -> Iterator[Function]:
     def lines(node: ast.stmt | ast.expr) -> int:
         return len([line for line in code if node.lineno <= line <= (node.end_lineno or 0)])
 
+    def besides(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+        tables = [lines(node) for node in ast.walk(function) if isinstance(node, ast.Match | ast.Call | ast.Dict)]
+        parameters = len({parameter.lineno for parameter in ast.walk(function.args) if isinstance(parameter, ast.arg)})
+        return lines(function) - max([*tables, parameters])
+
     def inside(node: ast.AST, prefix: str) -> Iterator[Function]:
         for child in ast.iter_child_nodes(node):
             named = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
             name = f"{prefix}{getattr(child, 'name', '')}" if named else prefix
             if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
-                largest = max((lines(inner) for inner in ast.walk(child) if isinstance(inner, ast.Match | ast.Call | ast.Dict)), default=0)
-                yield Function(name, lines(child), lines(child) - largest)
+                yield Function(name, lines(child), besides(child))
             yield from inside(child, f"{name}." if named else prefix)
 
     return inside(of.tree, "")
@@ -115,6 +120,10 @@ def test_a_record_is_reason_enough() -> None:
 def test_a_match_is_reason_enough() -> None:
     cases = "    match x:\n" + "        case 1:\n            y()\n" * 15
     assert only(f"def f():\n    z = 1\n{cases}").besides == 2
+
+
+def test_parameters_are_reason_enough() -> None:
+    assert only("def f(\n    a: int,\n    b: int,\n):\n    return 1").besides == 3
 
 
 def test_functions_are_named_by_where_they_stand() -> None:
