@@ -2,8 +2,8 @@
 
 Counted are the lines of code of a function: no docstring, no comment, no empty line, and text over several lines (SQL) as one.
 Three shapes are reason enough between 25 and 40 lines: a function that comes down to one `match`, a case per row of a table, one
-that fills a record, a field per line, and one that takes many parameters, a filter per line. Whatever else is longer than 25
-stands in REASONS."""
+that fills a record, a field per line, and one that takes many parameters, a filter per line. A test may tell a story in one
+piece. Whatever else is longer than 25 stands in REASONS."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_no_function_is_longer_than_forty_lines() -> None:
 
 def test_over_twenty_five_lines_there_is_a_reason() -> None:
     long = {name: function for name, function in longer_than(WITH_A_REASON).items() if function.besides > WITH_A_REASON}
-    assert {name: function for name, function in long.items() if name not in REASONS} == {}
+    assert {name: function for name, function in long.items() if name not in REASONS and not name.startswith("tests/")} == {}
 
 
 def test_no_reason_has_outlived_its_function() -> None:
