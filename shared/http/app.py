@@ -8,10 +8,12 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+import asyncpg
 from fastapi import FastAPI, Request, params
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse
 from fastapi.routing import APIRoute, iter_route_contexts
+from sqlalchemy.exc import DBAPIError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import BaseRoute
@@ -26,6 +28,7 @@ from shared.http.limits import Buckets
 from shared.http.openapi import document_of
 from shared.http.paging import Cursors
 from shared.http.problems import STATUS_SLUGS, Problem, faults_of, problem_of
+from shared.http.refusals import Refusals
 from shared.messaging.directory import find_credential
 from shared.runtime.health import Figures, Health
 from shared.runtime.settings import HttpSettings, Settings, is_loopback
@@ -77,7 +80,8 @@ def _furnish(app: FastAPI, kit: Kit, settings: Settings, operations: ops.Operati
     http: HttpSettings = settings.http
     keys = Keys(lambda id: find_credential(kit.database, id), pepper, settings.environment)
     commands = Commands(kit, most=http.most, waiting=http.waiting)
-    app.state.rooms = Rooms(kit, commands, keys, Cursors(pepper.encode()), Buckets(http.rate, http.burst, http.failures))
+    buckets = Buckets(http.rate, http.burst, http.failures)
+    app.state.rooms = Rooms(kit, commands, keys, Cursors(pepper.encode()), buckets, Refusals(kit.database))
     app.state.operations = operations
     app.state.feed = live.Feed(kit.service.name, cluster, pepper.encode())
     app.add_middleware(Edge, uploads=_uploads(app), most=http.waiting, access=settings.log.access)
@@ -122,12 +126,22 @@ def _uploads(app: FastAPI) -> tuple[re.Pattern[str], ...]:
 def _answer_errors(app: FastAPI) -> None:
     for kind in (Problem, Rejected, Conflict, NotYet, Unavailable):
         app.add_exception_handler(kind, _told)
+    app.add_exception_handler(DBAPIError, _database_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _invalid)
 
 
 async def _told(request: Request, error: Exception) -> Response:
     return rendered(problem_of(error, exchange_of(request).about))
+
+
+async def _database_error(request: Request, error: Exception) -> Response:
+    """A value that no column can hold is the caller's; everything else is a bug of ours."""
+    assert isinstance(error, DBAPIError)
+    cause = error.orig.__cause__ if error.orig is not None else None
+    if not isinstance(cause, asyncpg.DataError):
+        raise error
+    return await _told(request, Problem("validation-failed", "A value of the query is too large or cannot be compared."))
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

@@ -8,8 +8,8 @@ import asyncio
 import hmac
 from collections.abc import Awaitable, Callable
 from typing import Any
+from uuid import UUID
 
-import structlog
 from fastapi import Depends, Request
 
 from shared.http.commands import Door, Rooms
@@ -17,8 +17,6 @@ from shared.http.exchange import ANONYMOUS, Caller, Exchange, exchange_of
 from shared.http.problems import Problem
 from shared.messaging.directory import KnownCredential
 from shared.runtime.clock import monotonic, new_token, now
-
-security = structlog.get_logger("security")
 
 SCOPES = frozenset(
     {
@@ -185,7 +183,7 @@ class Guard:
                 if scope not in caller.scopes:
                     raise Refusal("forbidden", f"scope {scope} missing", f"This needs the scope {scope}.")
         except Refusal as refused:
-            _note(request, exchange, refused)
+            rooms.refusals.note(request, exchange, refused.reason, _credential(refused, exchange))
             rooms.buckets.failed(address)
             raise
         rooms.buckets.take(caller.credential_id)
@@ -202,17 +200,10 @@ def _rooms(request: Request) -> Rooms:
     return rooms
 
 
-def _note(request: Request, exchange: Exchange, refused: Refusal) -> None:
-    known = refused.known.id if refused.known else exchange.caller.credential_id if exchange.caller else None
-    security.warning(
-        "refused",
-        reason=refused.reason,
-        credential_id=known,
-        client=request.client.host if request.client else None,
-        method=request.method,
-        route=exchange.route,
-        correlation_id=exchange.correlation_id,
-    )
+def _credential(refused: Refusal, exchange: Exchange) -> tuple[UUID, str] | None:
+    if refused.known is not None:
+        return refused.known.tenant, refused.known.id
+    return (exchange.caller.tenant, exchange.caller.credential_id) if exchange.caller else None
 
 
 def declared_parameters(route: Any) -> frozenset[str]:

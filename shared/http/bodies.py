@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
+from collections import Counter
 from typing import Any
 
 import orjson
@@ -16,7 +17,7 @@ MAX_BODY = 256 * 1024
 MAX_UPLOAD = 25 * 1024 * 1024
 MAX_DEPTH = 32
 
-_SUSPECT = re.compile(rb"\\u00[0189]|\\[bfr]|\x7f|\xc2[\x80-\x9f]", re.IGNORECASE)
+_SUSPECT = re.compile(rb"\\u00[0189]|\\u007f|\\[bfr]|\x7f|\xc2[\x80-\x9f]", re.IGNORECASE)
 """What a JSON document must contain if one of its strings holds a control character other than line feed and tab."""
 
 
@@ -59,8 +60,7 @@ def _depth(document: Any) -> int:
 
 def _unique(pairs: list[tuple[str, Any]]) -> None:
     if len({name for name, _ in pairs}) != len(pairs):
-        seen: set[str] = set()
-        raise _Twice(next(name for name, _ in pairs if name in seen or seen.add(name)))  # type: ignore[func-returns-value]
+        raise _Twice(Counter(name for name, _ in pairs).most_common(1)[0][0])
 
 
 def _name_that_stands_twice(body: bytes) -> str | None:

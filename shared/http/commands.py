@@ -38,6 +38,7 @@ from shared.runtime.clock import monotonic, new_id
 if TYPE_CHECKING:
     from shared.http.auth import Keys
     from shared.http.limits import Buckets
+    from shared.http.refusals import Refusals
     from shared.runtime.service import Kit
 
 __all__ = ["Answer", "Caller", "Commands", "Door", "HttpCommand", "Result", "Rooms"]
@@ -149,6 +150,7 @@ class Rooms:
     keys: Keys
     cursors: Cursors
     buckets: Buckets
+    refusals: Refusals
 
 
 class Door:
@@ -270,14 +272,24 @@ class Door:
         return JsonAnswer(body, headers={"ETag": etag})
 
     async def listed(
-        self, query: Select[Any], paging: Paging, *, sort: tuple[ColumnElement[Any], ...], shown: Shown = dict, default: str | None = None
+        self,
+        query: Select[Any],
+        paging: Paging,
+        *,
+        sort: tuple[ColumnElement[Any], ...],
+        shown: Shown = dict,
+        default: str | None = None,
+        everywhere: bool = False,
     ) -> Response:
         """One page of a list. `sort` is the allow-list, its first column the default, newest first unless `default` says
-        otherwise ('name', '-amount'); `shown` turns a row into an item."""
+        otherwise ('name', '-amount'); `shown` turns a row into an item. `everywhere`: rows of all tenants, for the scope
+        admin:tenants alone."""
+        if everywhere and not self.may("admin:tenants"):
+            raise Problem("forbidden")
         question = self._question()
         order = order_of(paging.sort, sort, default)
         after = None if paging.cursor is None else self._rooms.cursors.read(paging.cursor, question)
-        async with self.reading() as sql:
+        async with self.across_tenants() if everywhere else self.reading() as sql:
             found = await page(sql, query, order, paging.limit, after, total=paging.include == "total")
         return self._paged(found, question, shown)
 
@@ -297,6 +309,8 @@ class Door:
 
     async def state_at(self, aggregate: Aggregate[S, Any, Any], id: str, version: int | None = None) -> tuple[S, int]:
         """The state as it was at that version (now, if None), and the version. Raises NotFound when it never had that many."""
+        if version is not None and not 1 <= version <= _MOST_VERSIONS:
+            raise NotFound()
         async with self.reading() as sql:
             events = await events_of(sql, self._rooms.kit.prepared.store, aggregate.stream(id), 0, version)
         if not events or (version is not None and len(events) < version):
@@ -319,6 +333,7 @@ class Door:
 
 
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
+_MOST_VERSIONS = 2**31 - 1
 _ETAG = re.compile(r'"(\d{1,9})"')
 
 

@@ -11,7 +11,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from shared.es.recorded import Recorded
 from shared.es.store import EventStore
 
-_EVENTS = text("select * from events where stream = :stream and version > :after order by version limit :most")
+_EVENTS = text(
+    "select id, tenant, aggregate, stream, version, type, data::text as data, correlation_id, causation_id, hops, actor, traceparent,"
+    " recorded_at from events where stream = :stream and version > :after order by version limit :most"
+)
 _SINCE = text(
     "select version, type, recorded_at as at, actor from events where stream = :stream and version > :after order by version limit 20"
 )

@@ -263,6 +263,7 @@ class Process:
         server.should_exit = True
         await asyncio.wait([serving, beginning], timeout=self.settings.drain_seconds + 2)
         await self.app.state.rooms.commands.drain()
+        await self.app.state.rooms.refusals.settle()
         if self._work is not None:
             await self._work.stop(self.settings.drain_seconds)
         with suppress(TimeoutError):

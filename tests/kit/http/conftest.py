@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import io
+import json
+import logging
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
 import pytest
+import structlog
 from fastapi import FastAPI
 from pydantic import SecretStr
 
@@ -17,11 +21,12 @@ from shared.http.auth import format_key, hmac_of, new_secret
 from shared.messaging.batch import BatchResult
 from shared.messaging.handling import prepare
 from shared.messaging.kafka import Cluster
+from shared.runtime import logs
 from shared.runtime.clock import new_id
 from shared.runtime.database import Database, owner_connection
 from shared.runtime.migrate import tables_of
 from shared.runtime.service import Kit
-from shared.runtime.settings import Settings
+from shared.runtime.settings import LogSettings, Settings
 from shared.testing.stack import Stack
 from tests.kit import toy
 from tests.kit.http import jars
@@ -73,6 +78,18 @@ def settings_for(url: str, **own: Any) -> Settings:
 def _nobody_waits(done: BatchResult) -> None: ...
 
 
+@pytest.fixture(autouse=True)
+def log_lines() -> Iterator[Callable[[], list[dict[str, Any]]]]:
+    """What was logged so far, as a service would write it; every test runs with the real chain."""
+    root, stream = logging.getLogger(), io.StringIO()
+    handlers, level = list(root.handlers), root.level
+    logs.set_up(LogSettings(form="json"), service="toy", version="0", environment="test", stream=stream)
+    yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
+    root.handlers[:], root.level = handlers, level
+    structlog.reset_defaults()
+    logs.ABOUT.set({})
+
+
 @pytest.fixture(scope="session")
 async def url(stack: Stack) -> str:
     return await stack.migrated_database(jars.SERVICE)
@@ -95,6 +112,7 @@ async def house(url: str, cluster: Cluster) -> AsyncIterator[House]:
     found.key = await found.new_key(*EVERYTHING)
     yield found
     await found.app.state.rooms.commands.drain()
+    await found.app.state.rooms.refusals.settle()
     await database.close()
 
 

@@ -64,9 +64,14 @@ async def create(body: NewJar, door: Annotated[Door, needs("deals:write")]) -> R
 
 @API.get("/v1/jars", operation_id="jars_list", responses=PROBLEMS)
 async def listed(
-    door: Annotated[Door, needs("deals:read", also=("uf.",))], paging: Annotated[Paging, Depends()], colour: str | None = None
+    door: Annotated[Door, needs("deals:read", also=("uf.",))],
+    paging: Annotated[Paging, Depends()],
+    colour: str | None = None,
+    least: int | None = None,
 ) -> Response:
     query = select(JARS.table)
+    if least is not None:
+        query = query.where(JARS.table.c.marbles >= least)
     if colour is not None:
         query = query.where(JARS.table.c.colour == colour)
     return await door.listed(query, paging, sort=(JARS.table.c.marbles, JARS.table.c.colour), shown=without_tenant)
@@ -114,9 +119,13 @@ async def waits(id: UUID, door: Annotated[Door, needs("deals:write")]) -> Respon
     return await door.ask(Addressed(JAR, str(id), never), answer=lambda done: Answer(204))
 
 
+def cannot_be_shown(done: Result) -> Answer:
+    raise KeyError("the secret is 4711")
+
+
 @API.post("/v1/jars/{id}/shows", operation_id="jars_show_badly", responses=PROBLEMS)
 async def shows_badly(id: UUID, door: Annotated[Door, needs("deals:write")]) -> Response:
-    return await door.ask(Addressed(JAR, str(id), PutMarbles(1)), answer=lambda done: Answer(200, {}["the secret is 4711"]))
+    return await door.ask(Addressed(JAR, str(id), PutMarbles(1)), answer=cannot_be_shown)
 
 
 @API.post("/v1/hooks/{token}", operation_id="jars_hook", responses=PROBLEMS)

@@ -212,6 +212,11 @@ async def test_nul_in_the_address_is_refused(client: httpx.AsyncClient, path: st
     must_be_a_problem(await client.get(path), 422, "validation_failed")
 
 
+async def test_numbers_that_no_column_can_hold(client: httpx.AsyncClient) -> None:
+    must_be_a_problem(await client.get(f"/v1/jars?least={2**70}"), 422, "validation_failed")
+    assert (await client.get("/v1/jars?least=7")).status_code == 200
+
+
 async def test_broken_text_in_the_address_finds_nothing(client: httpx.AsyncClient) -> None:
     answer = await client.get("/v1/jars?colour=%ff%fe")
     assert (answer.status_code, answer.json()["items"]) == (200, [])
