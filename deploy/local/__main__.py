@@ -16,6 +16,7 @@ import typer
 
 from deploy.local.control import bring_up_stack, drain_stack, service_part, supervise
 from deploy.local.logs import followed, known_logs, last_of_each
+from deploy.local.operate import create_topics, trace, watch
 from deploy.local.problems import StackProblem
 from deploy.local.stack import PORTS, SERVICES
 from deploy.local.state import State, chosen_folder
@@ -87,11 +88,39 @@ def supervisor(state: Annotated[Path, typer.Option()], without: Without = None) 
 @app.command()
 def run(service: str, state: Folder = None) -> None:
     """One service in the foreground, as the stack would start it; the rest of the stack runs already (`up --without NAME`)."""
-    chosen = State(chosen_folder(state))
-    part = service_part(service, chosen)
+    _become(service, state, "serve")
+
+
+@app.command("service", context_settings={"ignore_unknown_options": True})
+def command(service: str, words: Annotated[list[str], typer.Argument(help="A command of that service.")], state: Folder = None) -> None:
+    """`python -m services.NAME …` with the stack's settings: parked, rebuild, republish, config …"""
+    _become(service, state, *words)
+
+
+@app.command()
+def topics(state: Folder = None, dry: Annotated[bool, typer.Option("--dry", help="Only say what would be done.")] = False) -> None:
+    """Create what is missing of the declared topics, and align their settings."""
+    asyncio.run(create_topics(State(chosen_folder(state)), dry, _say))
+
+
+@app.command("watch")
+def watched(topic: str, state: Folder = None, all: Annotated[bool, typer.Option("--all", help="From the beginning.")] = False) -> None:
+    """Read a topic as it grows, a line per record, until Ctrl-C."""
+    asyncio.run(watch(State(chosen_folder(state)), topic, all, _say))
+
+
+@app.command("trace")
+def traced(correlation_id: str, state: Folder = None) -> None:
+    """One causal chain over all services, with the time per hop."""
+    asyncio.run(trace(State(chosen_folder(state)), correlation_id, _say))
+
+
+def _become(service: str, state: str | None, *words: str) -> None:
+    """This process turns into that command: its output, signals and exit code are the command's own."""
+    part = service_part(service, State(chosen_folder(state)))
     asyncio.run(part.prepare())
     os.chdir(part.root)
-    os.execve(sys.executable, part.launch().argv, dict(part.environment))
+    os.execve(sys.executable, (sys.executable, "-m", f"services.{service}", *words), dict(part.environment))
 
 
 def _asked(given: list[str] | None) -> dict[str, int]:
@@ -122,6 +151,7 @@ def _show_addresses(state: State) -> None:
     for name in SERVICES:
         print(f"  {name:<14} http://127.0.0.1:{ports[name]}/docs")
     print(f"  {'mailbox':<14} http://127.0.0.1:{ports['mailbox']}/")
+    print(f"  {'operator key':<14} {state.operator_key}")
     print(f"  {'logs':<14} {state.logs}")
 
 

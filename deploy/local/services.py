@@ -14,9 +14,12 @@ from typing import Any
 
 from deploy.local.network import LOOPBACK
 from deploy.local.process import TERM, Farewell, Launch
+from shared.runtime.clock import monotonic
 
 GRACE: Farewell = ((signal.SIGTERM, 25.0), (signal.SIGKILL, 10.0))
 """A service finishes what runs (10 s), commits offsets (5 s) and closes with deadlines of its own (R18)."""
+
+PATIENCE = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +32,8 @@ class ServicePart:
     root: Path
     state: Path
     environment: Mapping[str, str]
+    leaves: Path | None = None
+    """A file it writes soon after it is ready for the first time; waited for, and not missed for ever."""
     farewell: Farewell = GRACE
     attempts: int = 1
 
@@ -43,7 +48,10 @@ class ServicePart:
         return await readiness(self.port)
 
     async def settle(self) -> None:
-        """Nothing more."""
+        """What others look for as soon as everything is ready."""
+        deadline = monotonic() + PATIENCE
+        while self.leaves is not None and not self.leaves.exists() and monotonic() < deadline:
+            await asyncio.sleep(0.05)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,23 +88,23 @@ async def readiness(port: int) -> str | None:
 
 
 def _reason(status: int, body: str) -> str:
+    """The checks that are not well, as the service words them."""
     try:
-        told: Any = json.loads(body)
-    except ValueError:
+        checks: dict[str, dict[str, Any]] = json.loads(body)["checks"]
+        return "; ".join(f"{name}: {check['detail']}" for name, check in checks.items() if check["status"] == "failed")
+    except (ValueError, KeyError, TypeError):
         return body if status == 0 else f"/readyz answers {status}"
-    reasons = told.get("reasons") if isinstance(told, dict) else None
-    return "; ".join(map(str, reasons)) if isinstance(reasons, list) and reasons else body[:200]
 
 
-async def fetched(port: int, path: str, timeout: float = 3.0) -> tuple[int, str]:
+async def fetched(port: int, path: str, *, headers: Mapping[str, str] | None = None, timeout: float = 3.0) -> tuple[int, str]:
     """Status and body of a GET on loopback; status 0 and the reason when nobody answers."""
-    return await asyncio.to_thread(_fetch, port, path, timeout)
+    return await asyncio.to_thread(_fetch, port, path, headers or {}, timeout)
 
 
-def _fetch(port: int, path: str, timeout: float) -> tuple[int, str]:
+def _fetch(port: int, path: str, headers: Mapping[str, str], timeout: float) -> tuple[int, str]:
     connection = http.client.HTTPConnection(LOOPBACK, port, timeout=timeout)
     try:
-        connection.request("GET", path)
+        connection.request("GET", path, headers=dict(headers))
         answer = connection.getresponse()
         return answer.status, answer.read().decode(errors="replace")
     except (OSError, http.client.HTTPException) as error:

@@ -98,9 +98,14 @@ def _mailbox(state: State, ports: Mapping[str, int]) -> MailboxPart:
 
 
 def service_part_of(name: str, state: State, ports: Mapping[str, int], yours: Yours) -> ServicePart:
-    environment = handed_on() | service_environment(name, state, ports, yours)
     return ServicePart(
-        name=name, port=ports[name], log=state.log(name), root=REPOSITORY, state=state.of_service(name), environment=environment
+        name=name,
+        port=ports[name],
+        log=state.log(name),
+        root=REPOSITORY,
+        state=state.of_service(name),
+        environment=handed_on() | service_environment(name, state, ports, yours),
+        leaves=state.operator_key if name == "deals" else None,
     )
 
 
@@ -112,32 +117,14 @@ def service_environment(name: str, state: State, ports: Mapping[str, int], yours
         "DEALWRIGHT_PORT": str(ports[name]),
         "DEALWRIGHT_STATE_DIR": str(state.of_service(name)),
         "DEALWRIGHT_PEPPER": state.secret("pepper"),
-        **(OWN.get(name, _nothing)(state, ports)),
+        "DEALWRIGHT_SMTP__HOST": LOOPBACK,
+        "DEALWRIGHT_SMTP__PORT": str(ports["smtp"]),
     }
 
 
 def _embedded_database(name: str, state: State, ports: Mapping[str, int]) -> str:
     password = state.secret(f"database {name}")
     return database_url(user=name, password=password, port=ports["postgres"], database=f"dealwright_{name}")
-
-
-def _nothing(state: State, ports: Mapping[str, int]) -> dict[str, str]:
-    return {}
-
-
-def _of_billing(state: State, ports: Mapping[str, int]) -> dict[str, str]:
-    """Links in mails point at itself, and so does the test provider's webhook."""
-    return {
-        "DEALWRIGHT_PUBLIC_URL": f"http://{LOOPBACK}:{ports['billing']}",
-        "DEALWRIGHT_PROVIDER__SECRET": state.secret("payment provider"),
-    }
-
-
-def _of_notifications(state: State, ports: Mapping[str, int]) -> dict[str, str]:
-    return {"DEALWRIGHT_SMTP__HOST": LOOPBACK, "DEALWRIGHT_SMTP__PORT": str(ports["smtp"])}
-
-
-OWN: Mapping[str, Callable[[State, Mapping[str, int]], dict[str, str]]] = {"billing": _of_billing, "notifications": _of_notifications}
 
 
 def handed_on() -> dict[str, str]:

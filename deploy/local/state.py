@@ -69,6 +69,11 @@ class State:
         """The service's own DEALWRIGHT_STATE_DIR: the operator's key, and what it must not forget while its database is away."""
         return self.folder / service
 
+    @property
+    def operator_key(self) -> Path:
+        """Written by deals at its first start, with mode 0600."""
+        return self.of_service("deals") / "operator.key"
+
     def prepare(self) -> None:
         """Folders, and room in them. Raises StackProblem."""
         own_folder(self.folder)
