@@ -64,10 +64,6 @@ Choice = Annotated[str | None, Query(max_length=1000, description="One value, or
 Moment = Annotated[Instant | None, Query()]
 Version = Annotated[int | None, Query(ge=1, description="The state as it was at this version.")]
 
-READ_TIMERS, WRITE_TIMERS = needs("timers:read"), needs("timers:write")
-READ_ACTIVITIES, WRITE_ACTIVITIES = needs("activities:read"), needs("activities:write")
-WRITE_CALENDARS = needs("calendars:write")
-
 
 def origin_of(door: Door) -> Origin:
     """A person by the employee's id, a program by its credential."""
@@ -144,9 +140,13 @@ WhenBody.model_rebuild()
 
 async def company_zone(door: Door) -> str:
     """The tenant's zone, until a company calendar exists."""
+    return str((await _tenant(door)).get("zone", "UTC"))
+
+
+async def _tenant(door: Door) -> Row:
+    """Empty for a tenant that has not been heard of yet."""
     async with door.reading() as sql:
-        zone = (await sql.execute(select(TENANTS.table.c.zone))).scalar()
-    return str(zone or "UTC")
+        return (await sql.execute(select(TENANTS.table))).mappings().first() or {}
 
 
 # ------------------------------------------------------------------------------------------------------------ timers
@@ -180,7 +180,7 @@ def _timer_answer(id: str) -> Callable[[Result], Answer]:
 
 @API.get("/v1/timers", operation_id="timers_list", tags=["timers"])
 async def list_timers(
-    door: Annotated[Door, READ_TIMERS],
+    door: Annotated[Door, needs("timers:read")],
     paging: Page,
     state: Choice = None,
     owner: Choice = None,
@@ -197,7 +197,7 @@ async def list_timers(
 
 
 @API.get("/v1/timers/{id}", operation_id="timers_get", tags=["timers"])
-async def get_timer(id: Id, door: Annotated[Door, READ_TIMERS], version: Version = None) -> Response:
+async def get_timer(id: Id, door: Annotated[Door, needs("timers:read")], version: Version = None) -> Response:
     if version is not None:
         state, at = await door.state_at(TIMER, str(id), version)
         return door.shown(at, timer_now(state, str(id)))
@@ -206,7 +206,7 @@ async def get_timer(id: Id, door: Annotated[Door, READ_TIMERS], version: Version
 
 
 @API.get("/v1/timers/{id}/events", operation_id="timers_events", tags=["timers"])
-async def timer_events(id: Id, door: Annotated[Door, READ_TIMERS], paging: Page) -> Response:
+async def timer_events(id: Id, door: Annotated[Door, needs("timers:read")], paging: Page) -> Response:
     return await door.history(TIMER, str(id), paging)
 
 
@@ -215,13 +215,13 @@ class Reason(Body):
 
 
 @API.post("/v1/timers/{id}/cancellations", operation_id="timers_cancel", tags=["timers"])
-async def cancel_timer(id: Id, body: Reason, door: Annotated[Door, WRITE_TIMERS]) -> Response:
+async def cancel_timer(id: Id, body: Reason, door: Annotated[Door, needs("timers:write")]) -> Response:
     command = CancelTimer(None, body.reason, origin_of(door), employee_of(door))
     return await door.ask(Addressed(TIMER, str(id), command), answer=_timer_answer(str(id)))
 
 
 @API.post("/v1/timers/{id}/firings", operation_id="timers_fire", tags=["timers"])
-async def fire_timer(id: Id, door: Annotated[Door, WRITE_TIMERS]) -> Response:
+async def fire_timer(id: Id, door: Annotated[Door, needs("timers:write")]) -> Response:
     """Now, however early or late."""
     origin, by, zone = origin_of(door), employee_of(door), await company_zone(door)
     row = await door.one(select(TIMERS_TABLE).where(TIMERS_TABLE.c.id == str(id)))
@@ -238,7 +238,7 @@ class Postponement(Body):
 
 
 @API.post("/v1/timers/{id}/postponements", operation_id="timers_postpone", tags=["timers"])
-async def postpone_timer(id: Id, body: Postponement, door: Annotated[Door, WRITE_TIMERS]) -> Response:
+async def postpone_timer(id: Id, body: Postponement, door: Annotated[Door, needs("timers:write")]) -> Response:
     """Or brought forward: to exactly this moment, whatever the working hours."""
     origin, zone = origin_of(door), await company_zone(door)
     when = When("at", anchor_instant=body.to, zone=zone)
@@ -250,7 +250,9 @@ async def postpone_timer(id: Id, body: Postponement, door: Annotated[Door, WRITE
 
 
 @API.get("/v1/lateness", operation_id="lateness_get", tags=["timers"])
-async def lateness(door: Annotated[Door, READ_TIMERS], since: Annotated[Instant, Query(alias="from")], to: Moment = None) -> Response:
+async def lateness(
+    door: Annotated[Door, needs("timers:read")], since: Annotated[Instant, Query(alias="from")], to: Moment = None
+) -> Response:
     """Due against fired, by the hour: the timer promise (capability 14). At most 62 days."""
     until = to or now()
     _window(since, until)
@@ -287,7 +289,7 @@ class TimePreview(WhenBody):
 
 
 @API.post("/v1/time-previews", operation_id="time_previews_create", tags=["timers"])
-async def preview_time(body: TimePreview, door: Annotated[Door, READ_TIMERS]) -> Response:
+async def preview_time(body: TimePreview, door: Annotated[Door, needs("timers:read")]) -> Response:
     """When it would be, and why. Writes nothing."""
     when, zone = body.when(), await company_zone(door)
     known = Calendars(await _calendar(door, COMPANY), await _calendar(door, when.responsible_id), zone)
@@ -365,11 +367,14 @@ YEARS_AHEAD = 10
 """For which the public holidays of a region are written into the calendar."""
 
 
-def holidays_of(region: str, year: int) -> list[Holiday]:
-    """Of a country or a part of it. Raises Rejected(unknown_holiday_region), 422."""
+def holidays_of(region: str, year: int, language: str) -> list[Holiday]:
+    """Of a country or a part of it, named in that language if possible. Raises Rejected(unknown_holiday_region), 422."""
     country, _, part = region.partition("-")
+    years = range(year - 1, year + YEARS_AHEAD + 1)
     try:
-        found = holidays.country_holidays(country, subdiv=part or None, years=range(year - 1, year + YEARS_AHEAD + 1))
+        spoken = holidays.country_holidays(country)
+        named = next((each for each in spoken.supported_languages if each.startswith(language)), spoken.default_language)
+        found = holidays.country_holidays(country, subdiv=part or None, years=years, language=named)
     except NotImplementedError:
         fault = Fault("/holiday_region", "unknown_holiday_region", f"No public holidays are known for {region}; write it like DE-BY.")
         raise Rejected("unknown_holiday_region", fault.detail, status=422, errors=[fault]) from None
@@ -377,39 +382,40 @@ def holidays_of(region: str, year: int) -> list[Holiday]:
 
 
 @API.get("/v1/calendars/company", operation_id="calendars_get_company", tags=["calendars"])
-async def get_company_calendar(door: Annotated[Door, READ_ACTIVITIES]) -> Response:
+async def get_company_calendar(door: Annotated[Door, needs("activities:read")]) -> Response:
     state, version = await door.state_at(CALENDAR, COMPANY)
     return door.shown(version, shown_calendar(state))
 
 
 @API.put("/v1/calendars/company", operation_id="calendars_put_company", tags=["calendars"])
-async def put_company_calendar(body: CompanyCalendar, door: Annotated[Door, WRITE_CALENDARS]) -> Response:
+async def put_company_calendar(body: CompanyCalendar, door: Annotated[Door, needs("calendars:write")]) -> Response:
     """The first one is put with `If-Match: *`."""
     named = [Holiday(h.date, h.name) for h in body.holidays]
-    public = holidays_of(body.holiday_region, now().year) if body.holiday_region else []
+    language = (await _tenant(door)).get("language", "en")
+    public = holidays_of(body.holiday_region, now().year, language) if body.holiday_region else []
     week = week_of({day: [hours.model_dump() for hours in each] for day, each in body.weekly.items()})
     command = DefineCalendar(None, body.zone, week, origin_of(door), True, body.holiday_region, (*public, *named))
     return await _ask_calendar(door, COMPANY, command)
 
 
 @API.post("/v1/calendars/company/holidays", operation_id="calendars_add_holiday", status_code=201, tags=["calendars"])
-async def add_holiday(body: HolidayBody, door: Annotated[Door, WRITE_CALENDARS]) -> Response:
+async def add_holiday(body: HolidayBody, door: Annotated[Door, needs("calendars:write")]) -> Response:
     return await _ask_calendar(door, COMPANY, AddHoliday(Holiday(body.date, body.name), origin_of(door)), 201)
 
 
 @API.delete("/v1/calendars/company/holidays/{day}", operation_id="calendars_remove_holiday", tags=["calendars"])
-async def remove_holiday(day: date, door: Annotated[Door, WRITE_CALENDARS]) -> Response:
+async def remove_holiday(day: date, door: Annotated[Door, needs("calendars:write")]) -> Response:
     return await _ask_calendar(door, COMPANY, RemoveHoliday(day, origin_of(door)))
 
 
 @API.get("/v1/calendars/{employee_id}", operation_id="calendars_get", tags=["calendars"])
-async def get_calendar(employee_id: Id, door: Annotated[Door, READ_ACTIVITIES]) -> Response:
+async def get_calendar(employee_id: Id, door: Annotated[Door, needs("activities:read")]) -> Response:
     state, version = await door.state_at(CALENDAR, str(employee_id))
     return door.shown(version, shown_calendar(state))
 
 
 @API.put("/v1/calendars/{employee_id}", operation_id="calendars_put", tags=["calendars"])
-async def put_calendar(employee_id: Id, body: EmployeeCalendar, door: Annotated[Door, WRITE_CALENDARS]) -> Response:
+async def put_calendar(employee_id: Id, body: EmployeeCalendar, door: Annotated[Door, needs("calendars:write")]) -> Response:
     """The first one is put with `If-Match: *`."""
     person = await _employee(door, employee_id)
     weekly = body.weekly
@@ -420,20 +426,20 @@ async def put_calendar(employee_id: Id, body: EmployeeCalendar, door: Annotated[
 
 
 @API.post("/v1/calendars/{employee_id}/absences", operation_id="calendars_add_absence", status_code=201, tags=["calendars"])
-async def add_absence(employee_id: Id, body: AbsenceBody, door: Annotated[Door, WRITE_CALENDARS]) -> Response:
+async def add_absence(employee_id: Id, body: AbsenceBody, door: Annotated[Door, needs("calendars:write")]) -> Response:
     person = await _employee(door, employee_id)
     command = AddAbsence(str(employee_id), Absence(body.starts_at, body.ends_at), person["zone"], origin_of(door))
     return await _ask_calendar(door, str(employee_id), command, 201)
 
 
 @API.delete("/v1/calendars/{employee_id}/absences/{n}", operation_id="calendars_remove_absence", tags=["calendars"])
-async def remove_absence(employee_id: Id, n: Annotated[int, Path(ge=0)], door: Annotated[Door, WRITE_CALENDARS]) -> Response:
+async def remove_absence(employee_id: Id, n: Annotated[int, Path(ge=0)], door: Annotated[Door, needs("calendars:write")]) -> Response:
     """`n` counts from 0, in the order of their beginning."""
     return await _ask_calendar(door, str(employee_id), RemoveAbsence(str(employee_id), n, origin_of(door)))
 
 
 @API.post("/v1/calendars/{employee_id}/clock-events", operation_id="calendars_clock", status_code=201, tags=["calendars"])
-async def clock_event(employee_id: Id, body: ClockBody, door: Annotated[Door, WRITE_CALENDARS]) -> Response:
+async def clock_event(employee_id: Id, body: ClockBody, door: Annotated[Door, needs("calendars:write")]) -> Response:
     person = await _employee(door, employee_id)
     clocks = ClockIn if body.clock == "in" else ClockOut
     return await _ask_calendar(door, str(employee_id), clocks(str(employee_id), person["zone"], origin_of(door)), 201)
@@ -557,7 +563,7 @@ def _activity_answer(id: str, status: int = 200) -> Callable[[Result], Answer]:
 
 @API.get("/v1/activities", operation_id="activities_list", tags=["activities"])
 async def list_activities(
-    door: Annotated[Door, READ_ACTIVITIES],
+    door: Annotated[Door, needs("activities:read")],
     paging: Page,
     element_id: Choice = None,
     element_type: Choice = None,
@@ -594,7 +600,7 @@ def _contains(column: ColumnElement[Any], wanted: str | None) -> list[ColumnElem
 
 
 @API.post("/v1/activities", operation_id="activities_create", status_code=201, tags=["activities"])
-async def create_activity(body: NewActivity, door: Annotated[Door, WRITE_ACTIVITIES]) -> Response:
+async def create_activity(body: NewActivity, door: Annotated[Door, needs("activities:write")]) -> Response:
     """In the zone of the responsible person, unless the deadline names one (D13)."""
     id, responsible = str(body.id or new_id()), await _employee(door, body.responsible_id, "/responsible_id")
     await _must_exist(door, body.invitee_ids, body.room_id)
@@ -632,18 +638,18 @@ async def _must_exist(door: Door, people: Iterable[UUID], room_id: UUID | None) 
 
 
 @API.get("/v1/activities/{id}", operation_id="activities_get", tags=["activities"])
-async def get_activity(id: Id, door: Annotated[Door, READ_ACTIVITIES], version: Version = None) -> Response:
+async def get_activity(id: Id, door: Annotated[Door, needs("activities:read")], version: Version = None) -> Response:
     state, at = await door.state_at(ACTIVITY, str(id), version)
     return door.shown(at, activity_now(state, str(id)))
 
 
 @API.get("/v1/activities/{id}/events", operation_id="activities_events", tags=["activities"])
-async def activity_events(id: Id, door: Annotated[Door, READ_ACTIVITIES], paging: Page) -> Response:
+async def activity_events(id: Id, door: Annotated[Door, needs("activities:read")], paging: Page) -> Response:
     return await door.history(ACTIVITY, str(id), paging)
 
 
 @API.patch("/v1/activities/{id}", operation_id="activities_change", tags=["activities"])
-async def change_activity(id: Id, body: ActivityPatch, door: Annotated[Door, WRITE_ACTIVITIES]) -> Response:
+async def change_activity(id: Id, body: ActivityPatch, door: Annotated[Door, needs("activities:write")]) -> Response:
     state, _ = await door.state_at(ACTIVITY, str(id))
     changes = body.changes()
     await _must_exist(door, body.invitee_ids or (), body.room_id)
@@ -653,13 +659,13 @@ async def change_activity(id: Id, body: ActivityPatch, door: Annotated[Door, WRI
 
 
 @API.post("/v1/activities/{id}/completions", operation_id="activities_complete", tags=["activities"])
-async def complete_activity(id: Id, door: Annotated[Door, WRITE_ACTIVITIES]) -> Response:
+async def complete_activity(id: Id, door: Annotated[Door, needs("activities:write")]) -> Response:
     asked = planning.complete(await _known(door, id), None, origin_of(door))
     return await door.ask(*asked, answer=_activity_answer(str(id)))
 
 
 @API.post("/v1/activities/{id}/cancellations", operation_id="activities_cancel", tags=["activities"])
-async def cancel_activity(id: Id, body: Reason, door: Annotated[Door, WRITE_ACTIVITIES]) -> Response:
+async def cancel_activity(id: Id, body: Reason, door: Annotated[Door, needs("activities:write")]) -> Response:
     asked = planning.cancel(await _known(door, id), None, body.reason, origin_of(door))
     return await door.ask(*asked, answer=_activity_answer(str(id)))
 
@@ -670,7 +676,7 @@ class Rescheduling(Body):
 
 
 @API.post("/v1/activities/{id}/reschedulings", operation_id="activities_reschedule", tags=["activities"])
-async def reschedule_activity(id: Id, body: Rescheduling, door: Annotated[Door, WRITE_ACTIVITIES]) -> Response:
+async def reschedule_activity(id: Id, body: Rescheduling, door: Annotated[Door, needs("activities:write")]) -> Response:
     """In the activity's zone, unless the deadline names another one."""
     state, _ = await door.state_at(ACTIVITY, str(id))
     when = body.deadline.when()
@@ -689,7 +695,7 @@ class Reassignment(Body):
 
 
 @API.post("/v1/activities/{id}/reassignments", operation_id="activities_reassign", tags=["activities"])
-async def reassign_activity(id: Id, body: Reassignment, door: Annotated[Door, WRITE_ACTIVITIES]) -> Response:
+async def reassign_activity(id: Id, body: Reassignment, door: Annotated[Door, needs("activities:write")]) -> Response:
     person = await _employee(door, body.responsible_id, "/responsible_id")
     command = ReassignActivity(str(body.responsible_id), now(), origin_of(door), body.keep_local_time, person["zone"])
     return await door.ask(*planning.reassign(await _known(door, id), command), answer=_activity_answer(str(id)))
@@ -703,7 +709,7 @@ async def _known(door: Door, id: UUID) -> Known:
 
 @API.get("/v1/calendar-entries", operation_id="calendar_entries_list", tags=["calendars"])
 async def calendar_entries(
-    door: Annotated[Door, READ_ACTIVITIES],
+    door: Annotated[Door, needs("activities:read")],
     employee_id: Annotated[str, Query(max_length=1000, description="One employee, or several separated by commas.")],
     since: Annotated[Instant | date, Query(alias="from")],
     to: Annotated[Instant | date, Query()],
@@ -788,7 +794,7 @@ LAST_BOOKINGS = (
 
 @API.get("/v1/rooms", operation_id="rooms_list", tags=["rooms"])
 async def list_rooms(
-    door: Annotated[Door, READ_ACTIVITIES],
+    door: Annotated[Door, needs("activities:read")],
     paging: Page,
     state: Choice = None,
     code: Choice = None,
@@ -814,7 +820,7 @@ def _listed_room(row: Row) -> dict[str, Any]:
 
 
 @API.post("/v1/rooms", operation_id="rooms_create", status_code=201, tags=["rooms"])
-async def create_room(body: NewRoom, door: Annotated[Door, WRITE_CALENDARS]) -> Response:
+async def create_room(body: NewRoom, door: Annotated[Door, needs("calendars:write")]) -> Response:
     id, origin = str(body.id or new_id()), origin_of(door)
 
     def command(seen: Facts) -> AddRoom:
@@ -828,18 +834,18 @@ async def create_room(body: NewRoom, door: Annotated[Door, WRITE_CALENDARS]) -> 
 
 
 @API.get("/v1/rooms/{id}", operation_id="rooms_get", tags=["rooms"])
-async def get_room(id: Id, door: Annotated[Door, READ_ACTIVITIES], version: Version = None) -> Response:
+async def get_room(id: Id, door: Annotated[Door, needs("activities:read")], version: Version = None) -> Response:
     state, at = await door.state_at(ROOM, str(id), version)
     return door.shown(at, shown_room(state, str(id)))
 
 
 @API.get("/v1/rooms/{id}/events", operation_id="rooms_events", tags=["rooms"])
-async def room_events(id: Id, door: Annotated[Door, READ_ACTIVITIES], paging: Page) -> Response:
+async def room_events(id: Id, door: Annotated[Door, needs("activities:read")], paging: Page) -> Response:
     return await door.history(ROOM, str(id), paging)
 
 
 @API.patch("/v1/rooms/{id}", operation_id="rooms_change", tags=["rooms"])
-async def change_room(id: Id, body: RoomPatch, door: Annotated[Door, WRITE_CALENDARS]) -> Response:
+async def change_room(id: Id, body: RoomPatch, door: Annotated[Door, needs("calendars:write")]) -> Response:
     state, _ = await door.state_at(ROOM, str(id))
     given = body.model_dump(include=body.model_fields_set)
     fields = {"name": state.name, "capacity": state.capacity, "location": state.location} | given
@@ -849,14 +855,14 @@ async def change_room(id: Id, body: RoomPatch, door: Annotated[Door, WRITE_CALEN
 
 
 @API.delete("/v1/rooms/{id}", operation_id="rooms_retire", tags=["rooms"])
-async def retire_room(id: Id, door: Annotated[Door, WRITE_CALENDARS]) -> Response:
+async def retire_room(id: Id, door: Annotated[Door, needs("calendars:write")]) -> Response:
     """It takes no bookings any more; those it has stay."""
     return await door.ask(Addressed(ROOM, str(id), RetireRoom(origin_of(door))), answer=_room_answer(str(id)))
 
 
 @API.get("/v1/rooms/{id}/bookings", operation_id="rooms_bookings", tags=["rooms"])
 async def room_bookings(
-    id: Id, door: Annotated[Door, READ_ACTIVITIES], since: Annotated[Instant, Query(alias="from")], to: Annotated[Instant, Query()]
+    id: Id, door: Annotated[Door, needs("activities:read")], since: Annotated[Instant, Query(alias="from")], to: Annotated[Instant, Query()]
 ) -> Response:
     """In order. At most 62 days."""
     _window(since, to)
