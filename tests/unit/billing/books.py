@@ -11,7 +11,8 @@ from decimal import Decimal
 from typing import Any, TypeVar
 from uuid import UUID, uuid5
 
-from services.billing import addressing, replicas, views
+from services.billing import replicas, views
+from services.billing.desk import asks
 from services.billing.domain.customer import CompanyCard, Customer, DetailsCard, PersonCard
 from services.billing.domain.invoice import INVOICE, CreateInvoice, Invoice
 from services.billing.domain.money import Line, Money
@@ -157,7 +158,7 @@ class Books:
         return self.state(INVOICE, id_of(name))
 
     def payment(self, name: str) -> Payment:
-        return self.state(PAYMENT, addressing.payment_id_of(TENANT, "fake", name))
+        return self.state(PAYMENT, asks.payment_id_of(TENANT, "fake", name))
 
     def documents(self, deal: str) -> PaymentDocuments:
         return self.state(DOCUMENTS, id_of(deal))
@@ -193,15 +194,15 @@ class Books:
             asked=asked,
             **more,
         )
-        papers = addressing.Papers(
+        papers = asks.Papers(
             TENANT, command.invoice_id, deal_id, command.customer, "invoice", tuple(p.id for p in self.prepaid(deal_id))
         )
-        self.ask(addressing.create_invoice(command, issue=issue, papers=papers))
+        self.ask(asks.create_invoice(command, issue=issue, papers=papers))
         return self.invoice(name)
 
     def issue(self, name: str) -> Invoice:
         card = self.invoice_card(id_of(name))
-        self.ask(addressing.issue_invoice(addressing.papers_of(TENANT, card, self.prepaid(card.deal_id)), PERSON))
+        self.ask(asks.issue_invoice(asks.papers_of(TENANT, card, self.prepaid(card.deal_id)), PERSON))
         return self.invoice(name)
 
     def pay(
@@ -213,38 +214,38 @@ class Books:
         known = invoice_id and self.state(INVOICE, invoice_id).exists
         card = self.invoice_card(invoice_id) if invoice_id and known else None
         money = Money(int(Decimal(amount).scaleb(2)), currency)
-        incoming = addressing.Incoming(
+        incoming = asks.Incoming(
             TENANT, provider, payment, money, self.now, None, id_of(to) if to and not on else None, id_of(on) if on else None
         )
         prepaid = tuple(self.prepaid(card.deal_id)) if card else ()
-        return self.ask(addressing.pay(incoming, addressing.Target(card, document, prepaid)))
+        return self.ask(asks.pay(incoming, asks.Target(card, document, prepaid)))
 
     def refund(self, payment: str, amount: str, *, again: bool = False, name: str = "r1") -> list[Contract]:
         """A refund that the provider carries out at once."""
         card = self.payment_card(self.payment(payment).id)
         refund_id, money = id_of(name), Money(int(Decimal(amount).scaleb(2)), card.currency)
-        said = self.ask(addressing.refund(card, refund_id, money, again, "goodwill", PERSON))
+        said = self.ask(asks.refund(card, refund_id, money, again, "goodwill", PERSON))
         if card.provider == "manual":
             return said
-        back = addressing.MoneyBack(card.id, refund_id, card.deal_id, card.invoices)
-        return said + self.ask(addressing.settle_refund(back, money.minor, again, f"re_{name}"))
+        back = asks.MoneyBack(card.id, refund_id, card.deal_id, card.invoices)
+        return said + self.ask(asks.settle_refund(back, money.minor, again, f"re_{name}"))
 
     def reverse(self, payment: str, name: str = "v1") -> list[Contract]:
         card = self.payment_card(self.payment(payment).id)
-        back = addressing.MoneyBack(card.id, id_of(name), card.deal_id, card.invoices)
-        return self.ask(addressing.reverse(back, "charge-back"))
+        back = asks.MoneyBack(card.id, id_of(name), card.deal_id, card.invoices)
+        return self.ask(asks.reverse(back, "charge-back"))
 
     def cancel(self, name: str, *, if_untouched: bool = False) -> list[Contract]:
         card = self.invoice_card(id_of(name))
         payments = tuple(dict.fromkeys(h.payment_id for h in self.invoice(name).allocations))
-        crediting = addressing.Crediting(TENANT, id_of(f"{name}/cancelled"), card, payments, "mistake", PERSON)
-        return self.ask(addressing.cancel_invoice(crediting, if_untouched=if_untouched))
+        crediting = asks.Crediting(TENANT, id_of(f"{name}/cancelled"), card, payments, "mistake", PERSON)
+        return self.ask(asks.cancel_invoice(crediting, if_untouched=if_untouched))
 
     def credit(self, name: str, amount: str, note: str = "c1") -> list[Contract]:
         card = self.invoice_card(id_of(name))
         payments = tuple(dict.fromkeys(h.payment_id for h in self.invoice(name).allocations))
-        crediting = addressing.Crediting(TENANT, id_of(note), card, payments, "damaged", PERSON)
-        return self.ask(addressing.credit_invoice(crediting, (), int(Decimal(amount).scaleb(2))))
+        crediting = asks.Crediting(TENANT, id_of(note), card, payments, "damaged", PERSON)
+        return self.ask(asks.credit_invoice(crediting, (), int(Decimal(amount).scaleb(2))))
 
     def link(self, name: str, *, deal: str | None = "D", invoice: str | None = None, **more: Any) -> list[Contract]:
         """A payment link is asked for, by a rule unless `additional`."""
@@ -254,10 +255,10 @@ class Books:
         link = Link(f"hash of {name}", f"https://pay.test/pay/{name}", more.pop("expires_at", None))
         deal_id, invoice_id = id_of(deal) if deal else None, id_of(invoice) if invoice else None
         asked = more.pop("asked", Asked(Origin("rule", id_of("rule")), id_of(name)))
-        wish = addressing.Wish(TENANT, deal_id, invoice_id, own, link, asked, **more)
+        wish = asks.Wish(TENANT, deal_id, invoice_id, own, link, asked, **more)
         cards = [c for c in reversed(self.invoice_cards()) if c.id == invoice_id or (deal_id and c.deal_id == deal_id)]
-        covered = addressing.covered_by(wish, cards)
-        return self.ask(addressing.create_link(wish, covered, self.prepaid(deal_id)))
+        covered = asks.covered_by(wish, cards)
+        return self.ask(asks.create_link(wish, covered, self.prepaid(deal_id)))
 
 
 class _Guarded:

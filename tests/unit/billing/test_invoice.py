@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 
 import pytest
 
-from services.billing import addressing
+from services.billing.desk import asks
 from services.billing.domain.customer import Customer
 from services.billing.domain.invoice import INVOICE, ChangeInvoice, InvoiceDraftChanged
 from services.billing.domain.origin import Asked, Origin
@@ -268,10 +268,10 @@ def test_linking() -> None:
     card = books.invoice_card(id_of("I"))
 
     with refused("deal_unknown"):
-        books.ask(addressing.link_invoice(card, id_of("no deal"), PERSON))
-    books.ask(addressing.link_invoice(card, id_of("D"), PERSON))
+        books.ask(asks.link_invoice(card, id_of("no deal"), PERSON))
+    books.ask(asks.link_invoice(card, id_of("D"), PERSON))
     with refused("already_linked"):
-        books.ask(addressing.link_invoice(card, id_of("E"), PERSON))
+        books.ask(asks.link_invoice(card, id_of("E"), PERSON))
 
 
 def test_unknown_invoices_are_refused_as_such() -> None:

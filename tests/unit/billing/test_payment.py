@@ -10,7 +10,7 @@ from hypothesis import given as over
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from services.billing import addressing
+from services.billing.desk import asks
 from services.billing.domain.invoice import Invoice
 from services.billing.domain.money import Money
 from services.billing.domain.payment import PAYMENT, AskRefund, Payment, RefuseRefund, ReversePayment
@@ -28,12 +28,12 @@ def by_hand(books: Books, payment: str, invoice: str, amount: str, *, currency: 
     money = Money(int(Decimal(amount).scaleb(2)), currency)
     exact = Decimal(rate) if rate else None
     payment_card = books.payment_card(books.payment(payment).id)
-    books.ask(addressing.allocate_by_hand(payment_card, card, money, exact, PERSON, books.prepaid(card.deal_id), TENANT))
+    books.ask(asks.allocate_by_hand(payment_card, card, money, exact, PERSON, books.prepaid(card.deal_id), TENANT))
 
 
 def test_the_same_report_is_the_same_payment() -> None:
-    assert addressing.payment_id_of(TENANT, "fake", "p1") == addressing.payment_id_of(TENANT, "fake", "p1")
-    assert addressing.payment_id_of(TENANT, "fake", "p1") != addressing.payment_id_of(TENANT, "manual", "p1")
+    assert asks.payment_id_of(TENANT, "fake", "p1") == asks.payment_id_of(TENANT, "fake", "p1")
+    assert asks.payment_id_of(TENANT, "fake", "p1") != asks.payment_id_of(TENANT, "manual", "p1")
 
 
 def test_credit_is_refunded_before_what_is_allocated() -> None:
@@ -63,10 +63,10 @@ def test_two_refunds_under_way_never_exceed_the_payment() -> None:
     books = with_invoice()
     books.pay("p1", "100.00")
     card = books.payment_card(books.payment("p1").id)
-    books.ask(addressing.refund(card, id_of("r1"), Money(6000, "EUR"), False, "", PERSON))
+    books.ask(asks.refund(card, id_of("r1"), Money(6000, "EUR"), False, "", PERSON))
 
     with refused("more_than_paid"):
-        books.ask(addressing.refund(card, id_of("r2"), Money(6000, "EUR"), False, "", PERSON))
+        books.ask(asks.refund(card, id_of("r2"), Money(6000, "EUR"), False, "", PERSON))
 
 
 def test_a_refund_asks_the_provider_once_with_a_stable_reference() -> None:
@@ -74,7 +74,7 @@ def test_a_refund_asks_the_provider_once_with_a_stable_reference() -> None:
     books.pay("p1", "100.00")
 
     books.refund("p1", "30.00")
-    books.ask(addressing.settle_refund(addressing.MoneyBack(books.payment("p1").id, id_of("r1"), id_of("D"), (id_of("I"),)), 1, True, "re"))
+    books.ask(asks.settle_refund(asks.MoneyBack(books.payment("p1").id, id_of("r1"), id_of("D"), (id_of("I"),)), 1, True, "re"))
 
     asked = [e.request for e in books.effects if e.kind == "provider_refund"]
     assert [(a["refund_id"], a["amount"], a["provider_payment_id"]) for a in asked] == [(id_of("r1"), 3000, "p1")]
@@ -86,7 +86,7 @@ def test_a_refund_that_the_provider_refuses_can_be_asked_again() -> None:
     books.pay("p1", "100.00")
     card, refund = books.payment_card(books.payment("p1").id), id_of("r1")
     by_rule = type(PERSON)(PERSON.origin, refund)
-    books.ask(addressing.refund(card, refund, Money(3000, "EUR"), False, "", by_rule))
+    books.ask(asks.refund(card, refund, Money(3000, "EUR"), False, "", by_rule))
     pending = books.payment("p1")
     told = PAYMENT.decide(pending, RefuseRefund(refund, "too late"))
 
@@ -99,9 +99,9 @@ def test_a_refund_that_the_provider_refuses_can_be_asked_again() -> None:
 def test_money_reported_by_hand_is_given_back_by_hand() -> None:
     books = with_invoice()
     books.pay("b1", "100.00", provider="manual")
-    card = books.payment_card(addressing.payment_id_of(TENANT, "manual", "b1"))
+    card = books.payment_card(asks.payment_id_of(TENANT, "manual", "b1"))
 
-    books.ask(addressing.refund(card, id_of("r1"), Money(10000, "EUR"), False, "", PERSON))
+    books.ask(asks.refund(card, id_of("r1"), Money(10000, "EUR"), False, "", PERSON))
 
     assert books.effects == []
     assert (books.invoice("I").status, books.count(billing.InvoiceRefunded)) == ("refunded", 1)
@@ -109,14 +109,14 @@ def test_money_reported_by_hand_is_given_back_by_hand() -> None:
 
 def test_a_provider_may_start_a_refund_itself_and_report_out_of_order() -> None:
     books = with_invoice()
-    back = addressing.MoneyBack(books.payment("p1").id or addressing.payment_id_of(TENANT, "fake", "p1"), id_of("theirs"), id_of("D"), ())
+    back = asks.MoneyBack(books.payment("p1").id or asks.payment_id_of(TENANT, "fake", "p1"), id_of("theirs"), id_of("D"), ())
 
     with pytest.raises(NotYet):
-        books.ask(addressing.settle_refund(back, 10000, False, "re_1"))
+        books.ask(asks.settle_refund(back, 10000, False, "re_1"))
     books.pay("p1", "100.00")
-    back = addressing.MoneyBack(books.payment("p1").id, id_of("theirs"), id_of("D"), (id_of("I"),))
-    books.ask(addressing.settle_refund(back, 10000, False, "re_1"))
-    books.ask(addressing.settle_refund(back, 10000, False, "re_1"))
+    back = asks.MoneyBack(books.payment("p1").id, id_of("theirs"), id_of("D"), (id_of("I"),))
+    books.ask(asks.settle_refund(back, 10000, False, "re_1"))
+    books.ask(asks.settle_refund(back, 10000, False, "re_1"))
 
     assert (books.count(billing.InvoiceRefunded), books.payment("p1").status) == (1, "refunded")
 
@@ -128,8 +128,8 @@ def test_reversing_twice() -> None:
 
     with refused("payment_reversed"):
         books.reverse("p1", "v2")
-    back = addressing.MoneyBack(books.payment("p1").id, id_of("v1"), id_of("D"), (id_of("I"),))
-    assert books.ask(addressing.reverse(back, "again", again_is_refused=False)) == []
+    back = asks.MoneyBack(books.payment("p1").id, id_of("v1"), id_of("D"), (id_of("I"),))
+    assert books.ask(asks.reverse(back, "again", again_is_refused=False)) == []
     with refused("payment_reversed"):
         PAYMENT.decide(books.payment("p1"), AskRefund(id_of("r"), Money(1, "EUR"), False, "", PERSON))
 
@@ -189,14 +189,14 @@ def test_an_allocation_taken_back_by_hand_reopens() -> None:
     books = with_invoice()
     books.pay("p1", "100.00")
 
-    books.ask(addressing.unallocate(books.invoice_card(id_of("I")), books.payment("p1").id, 1, PERSON))
+    books.ask(asks.unallocate(books.invoice_card(id_of("I")), books.payment("p1").id, 1, PERSON))
 
     assert (books.invoice("I").status, books.payment("p1").credit) == ("issued", 10000)
     assert books.last(billing.InvoiceReopened).epoch == 1
     by_hand(books, "p1", "I", "100.00")
     assert (books.invoice("I").epoch, books.payment("p1").credit) == (2, 0)
     with refused("allocation_unknown"):
-        books.ask(addressing.unallocate(books.invoice_card(id_of("I")), books.payment("p1").id, 1, PERSON))
+        books.ask(asks.unallocate(books.invoice_card(id_of("I")), books.payment("p1").id, 1, PERSON))
 
 
 def test_a_prepayment_goes_to_the_deals_next_issued_invoice_oldest_first() -> None:
@@ -225,7 +225,7 @@ def test_a_prepayment_under_refund_does_not_move() -> None:
     books.link("L", lines=(line("80.00"),))
     books.pay("p1", "80.00", on="L")
     card = books.payment_card(books.payment("p1").id)
-    books.ask(addressing.refund(card, id_of("r1"), Money(8000, "EUR"), False, "", PERSON))
+    books.ask(asks.refund(card, id_of("r1"), Money(8000, "EUR"), False, "", PERSON))
 
     books.draft("I", line("60.00"), issue=True)
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from services.billing import addressing
+from services.billing.desk import asks
 from services.billing.domain.money import Money
 from services.billing.domain.origin import Asked, Origin
 from services.billing.domain.payment_document import (
@@ -276,9 +276,9 @@ def test_money_above_a_document_without_invoice_is_unallocated() -> None:
 def test_unknown_documents() -> None:
     books = acme()
     money = Money(100, "EUR")
-    incoming = addressing.Incoming(TENANT, "fake", "p1", money, NOW, None, None, id_of("nowhere"))
+    incoming = asks.Incoming(TENANT, "fake", "p1", money, NOW, None, None, id_of("nowhere"))
 
-    books.ask(addressing.pay(incoming, addressing.Target()))
+    books.ask(asks.pay(incoming, asks.Target()))
 
     assert books.last(billing.PaymentUnallocated).reason == "target_unknown"
 
@@ -353,7 +353,7 @@ def test_the_end_of_a_link_is_due_when_it_expires() -> None:
 def test_an_invoice_that_came_after_the_view_was_read_is_waited_for() -> None:
     books = with_invoice()
     own = NewDocument(id_of("L"), "Roof 2026", "EUR", 100, True, ())
-    wish = addressing.Wish(TENANT, id_of("D"), None, own, Link("h", "u", None), Asked(Origin("rule"), id_of("L")))
+    wish = asks.Wish(TENANT, id_of("D"), None, own, Link("h", "u", None), Asked(Origin("rule"), id_of("L")))
 
     with pytest.raises(NotYet):
-        books.ask(addressing.create_link(wish, None, []))
+        books.ask(asks.create_link(wish, None, []))

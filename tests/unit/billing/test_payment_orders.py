@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.billing import addressing
+from services.billing.desk import asks
 from shared.contracts import billing
 from tests.unit.billing.books import ANNA, PERSON, Books, id_of, line, with_invoice
 
@@ -205,7 +205,7 @@ def test_paid_before_it_is_linked() -> None:
     books.pay("p1", "10.00", to="U")
     assert books.last(billing.InvoicePaid).deal_id is None
 
-    books.ask(addressing.link_invoice(books.invoice_card(id_of("U")), id_of("E"), PERSON))
+    books.ask(asks.link_invoice(books.invoice_card(id_of("U")), id_of("E"), PERSON))
 
     linked = books.last(billing.InvoiceLinked)
     assert (linked.deal_id, linked.status, linked.epoch, linked.record_key) == (id_of("E"), "paid", 1, id_of("U"))

@@ -1,4 +1,4 @@
-"""What touches several streams of billing at once, as addressed commands: used by api.py and subscriptions.py alike.
+"""What touches several streams of billing at once, as addressed commands: the same whether a person, a message or a provider asks.
 
 Each function gives one item: decided in order, each command on what the ones before it left, and committed together. In
 all of them the leading stream decides (the payment, the invoice, the number series) and the others follow from its state,
@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
+from hashlib import sha256
 from typing import Any
 from uuid import UUID, uuid5
 from zoneinfo import ZoneInfo
@@ -35,7 +36,7 @@ from services.billing.domain.invoice import (
     Taken,
     Unallocate,
 )
-from services.billing.domain.money import Line, Money, Totals, digits_of, half_up, totals_of
+from services.billing.domain.money import Line, Money, Totals, digits_of, half_up, invalid, totals_of
 from services.billing.domain.origin import BY_ITSELF, Asked
 from services.billing.domain.payment import (
     BY_HAND,
@@ -50,10 +51,13 @@ from services.billing.domain.payment import (
     SettleRefund,
 )
 from services.billing.domain.payment_document import DOCUMENTS, CancelCovering, CreateLink, Link, NewDocument, RecordPaid
+from services.billing.domain.quote import QUOTE, CreateQuote
 from services.billing.domain.series import CREDIT_NOTES, SERIES, DrawNumber
+from services.billing.settings import settings
 from services.billing.views import DocumentCard, InvoiceCard, PaymentCard
 from shared.es.addressed import Addressed, Facts, Finder
-from shared.es.errors import NotFound, NotYet, Rejected
+from shared.es.errors import Fault, NotFound, NotYet, Rejected
+from shared.runtime import clock
 
 Item = tuple[Addressed[Any], ...]
 Finds = tuple[tuple[Finder[Any], str], ...]
@@ -66,6 +70,11 @@ def payment_id_of(tenant: UUID, provider: str, provider_payment_id: str) -> str:
 
 def refund_id_of(payment_id: str, name: str) -> str:
     return str(uuid5(UUID(payment_id), f"refund/{name}"))
+
+
+def cancelling_note_of(invoice_id: str) -> str:
+    """The credit note that cancels an invoice: there is one at most."""
+    return str(uuid5(UUID(invoice_id), "credit-note/cancellation"))
 
 
 def documents_of(deal_id: str | None, invoice_id: str | None) -> str:
@@ -202,6 +211,17 @@ def link_invoice(card: InvoiceCard, deal_id: str, asked: Asked) -> Item:
         return LinkInvoice(deal_id, asked)
 
     return (Addressed(INVOICE, card.id, link, (), invoices_set(deal_id), ((replicas.DEALS, deal_id),)),)
+
+
+def unknown_invoice(invoice_id: str) -> Item:
+    """The views do not know it: it does not exist, or was written a moment ago and the item is built again."""
+
+    def look(seen: Facts) -> None:
+        if seen.state(INVOICE, invoice_id).exists:
+            raise NotYet("the invoice was written a moment ago")
+        raise NotFound("There is no such invoice.")
+
+    return (Addressed(INVOICE, invoice_id, look),)
 
 
 # -------------------------------------------------------------------------------------------------------------- pay
@@ -441,6 +461,22 @@ def _release(invoice_id: str, deal_id: str | None, payment_id: str, reason: Any,
     return Addressed(PAYMENT, payment_id, release, ((INVOICE, invoice_id),), None, finds)
 
 
+# ------------------------------------------------------------------------------------------------ quote and signature
+
+
+def create_quote(command: CreateQuote, valid_for_days: int | None, tenant: UUID) -> Item:
+    """Refused: `nothing_to_quote`, `open_exists`."""
+    deal_id = command.deal_id
+    finds: Finds = ((replicas.TENANTS, str(tenant)), *(((views.OPEN_QUOTES_OF_DEAL, deal_id),) if deal_id else ()))
+
+    def create(seen: Facts) -> CreateQuote:
+        other = tuple(q for q in seen.all(views.OPEN_QUOTES_OF_DEAL, deal_id) if q != command.quote_id) if deal_id else ()
+        until = None if valid_for_days is None else today(seen) + timedelta(days=valid_for_days)
+        return replace(command, at=seen.now, other_open=other, valid_until=until)
+
+    return (Addressed(QUOTE, command.quote_id, create, (), f"open-quotes/{deal_id}" if deal_id else None, finds),)
+
+
 # -------------------------------------------------------------------------------------------------------- money back
 
 
@@ -670,6 +706,23 @@ def cancel_invoice(crediting: Crediting, *, if_untouched: bool) -> Item:
 
 # ----------------------------------------------------------------------------------------------------- payment links
 
+LONGEST = 3650
+
+
+def new_link(now: datetime, days: int | None) -> Link:
+    """An unguessable link, good for `days` days. Raises Rejected (`validation_failed`) outside 1 to 3,650."""
+    good_for = settings().link_days if days is None else days
+    if not 1 <= good_for <= LONGEST:
+        raise invalid([Fault("#/expires_in_days", "out_of_range", f"A link is good for 1 to {LONGEST} days.")])
+    token = clock.new_token(128)
+    return Link(hash_of(token), f"{settings().base}/pay/{token}", now + timedelta(days=good_for))
+
+
+def hash_of(token: str) -> str:
+    """What is stored and looked up of a link's token."""
+    return sha256(token.encode()).hexdigest()
+
+
 
 @dataclass(frozen=True, slots=True)
 class Wish:
@@ -743,7 +796,8 @@ class _Link:
 
     def _document(self, seen: Facts) -> NewDocument:
         if self.covered is None:
-            return self.wish.own
+            deal = seen.one(replicas.DEALS, self.deal_id) if self.deal_id else None
+            return replace(self.wish.own, title=self.wish.own.title or (deal.title if deal else ""))
         invoice = seen.state(INVOICE, self.covered.id)
         if invoice.cancelled:
             raise Rejected("invoice_cancelled", "The invoice is cancelled.")

@@ -1,0 +1,4 @@
+from services.billing.service import SERVICE
+from shared.runtime.cli import run
+
+run(SERVICE)
