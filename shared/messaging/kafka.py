@@ -226,17 +226,25 @@ async def discard(producer: Any, reason: str, within: float = 1.0) -> None:
     """The recipe of AK-9: an idempotent aiokafka producer neither times out nor recovers, so it goes, in about a second.
 
     What it still had in flight may arrive later: a duplicate, which every inbox drops."""
-    with contextlib.suppress(Exception):
-        await asyncio.wait_for(producer.stop(), within)
+    await _let_go(producer.stop(), within)
     producer._message_accumulator.fail_all(KafkaError(reason))
     sender = producer._sender.sender_task
-    with contextlib.suppress(Exception):
-        await asyncio.wait_for(producer.client.close(), 1)
+    await _let_go(producer.client.close(), 1.0)
     if sender is not None and not sender.done():
         sender.cancel()
         await asyncio.wait([sender], timeout=1)
     if sender is not None and sender.done() and not sender.cancelled():
         sender.exception()
+
+
+async def _let_go(farewell: Awaitable[object], within: float) -> BaseException | None:
+    """Returns what went wrong, if anything did. aiokafka's farewells may block (AK-8), and may even raise CancelledError."""
+    task = asyncio.ensure_future(farewell)
+    await asyncio.wait({task}, timeout=within)
+    if not task.done():
+        task.cancel()
+        return TimeoutError(f"it did not end within {within:g} s")
+    return asyncio.CancelledError("cancelled inside") if task.cancelled() else task.exception()
 
 
 def _said(error: BaseException) -> str:
@@ -356,13 +364,11 @@ class GroupConsumer:
 
     async def stop(self, within: float = 5.0) -> bool:
         """Leave the group. After the deadline the membership is abandoned, and the broker finds out by itself (AK-8)."""
-        try:
-            await asyncio.wait_for(self._inner.stop(), within)
-        except Exception as error:
+        error = await _let_go(self._inner.stop(), within)
+        if error is not None:
             await self._abandon()
             log.warning("a consumer was abandoned, not stopped: %s", _said(error))
-            return False
-        return True
+        return error is None
 
     async def _abandon(self) -> None:
         inner = self._inner
@@ -371,8 +377,7 @@ class GroupConsumer:
         left = [task for task in tasks if task is not None and not task.done()]
         for task in left:
             task.cancel()
-        with contextlib.suppress(Exception):
-            await asyncio.wait_for(inner._client.close(), 1)
+        await _let_go(inner._client.close(), 1.0)
         if left:
             await asyncio.wait(left, timeout=1)
 
@@ -446,8 +451,7 @@ async def read_from(
                 for record in records:
                     yield _record(topic, record)
     finally:
-        with contextlib.suppress(Exception):
-            await asyncio.wait_for(inner.stop(), 5)
+        await _let_go(inner.stop(), 5.0)
 
 
 async def _begin(inner: Any, topic: str, offsets: Mapping[int, int] | Literal["earliest", "latest"]) -> None:
@@ -474,8 +478,7 @@ async def _admin(cluster: Cluster, within: float = 30.0) -> AsyncIterator[Any]:
             await asyncio.wait_for(admin.start(), within)
             yield admin
     finally:
-        with contextlib.suppress(Exception):
-            await asyncio.wait_for(admin.close(), 2)
+        await _let_go(admin.close(), 2.0)
 
 
 async def answers(where: str | Cluster, within: float = 3.0) -> bool:
@@ -591,8 +594,7 @@ async def end_offsets(where: str | Cluster, topics: Collection[str]) -> Offsets:
             tps = [TopicPartition(name, p) for name in map(cluster.full, topics) for p in await inner._client._wait_on_metadata(name)]
             ends = await inner.end_offsets(tps)
     finally:
-        with contextlib.suppress(Exception):
-            await asyncio.wait_for(inner.stop(), 2)
+        await _let_go(inner.stop(), 2.0)
     return {Partition(cluster.short(tp.topic), tp.partition): offset for tp, offset in ends.items()}
 
 
