@@ -39,9 +39,14 @@ $(READY): requirements/all.txt requirements/uv.txt
 		$(PY) -m pip install --disable-pip-version-check --require-hashes -r requirements/all.txt; }
 	@touch $@
 
+deploy/.env: deploy/.env.example
+	@test -e $@ || { umask 077; $(PYTHON) -c 'import re, secrets, sys; \
+		print(re.sub("(?<==)change-me.*", lambda _: secrets.token_urlsafe(32), sys.stdin.read()), end="")' < $< > $@; }
+	@touch $@
+
 ##@ The stack on this machine (STACK=compose: in containers)
 ifeq ($(STACK),compose)
-up:
+up: deploy/.env
 	$(COMPOSE) up --detach --build --wait
 down:
 	$(COMPOSE) down

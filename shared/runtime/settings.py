@@ -18,8 +18,8 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 
 PREFIX = "DEALWRIGHT_"
 
-OF_OTHERS = re.compile(r"DEALWRIGHT_(TEST|POSTGRES|JAVA|CACHE|STACK|BENCH|CHAOS|DEMO)_.+")
-"""Read by the embedded stack, tests and tools; harmless here."""
+OF_OTHERS = re.compile(r"DEALWRIGHT_((TEST|POSTGRES|JAVA|CACHE|STACK|BENCH|CHAOS|DEMO)_.+|REVISION)")
+"""Read by the embedded stack, tests, tools and `version`; harmless here."""
 
 SECTIONS = (
     *("deals", "automation", "billing", "scheduler", "notifications"),
