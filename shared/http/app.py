@@ -44,11 +44,18 @@ class OpenDoor(Exception):
 
 
 def build_app(
-    kit: Kit, settings: Settings, *, health: Health | None = None, figures: Figures | None = None, cluster: Cluster | None = None
+    kit: Kit,
+    settings: Settings,
+    *,
+    health: Health | None = None,
+    figures: Figures | None = None,
+    cluster: Cluster | None = None,
+    only_operations: bool = False,
 ) -> FastAPI:
     """The application of one service, ready before its database is. Raises OpenDoor.
 
-    `health` is what /readyz reports, `figures` what /metrics asks for; `cluster` is where live feeds read, without it they answer 503."""
+    `health` is what /readyz reports, `figures` what /metrics asks for; `cluster` is where live feeds read, without it they answer 503.
+    `only_operations`: probes and /ops alone, for a process that works and does not serve."""
     app = FastAPI(
         title=f"Dealwright {kit.service.name}",
         version=VERSION,
@@ -58,8 +65,7 @@ def build_app(
         redirect_slashes=False,
         telemetry={"metrics": False, "logs": False},
     )
-    app.include_router(kit.service.api)
-    for router in (live.FEED, ops.PROBES, ops.OPERATORS):
+    for router in (*(() if only_operations else (kit.service.api, live.FEED)), ops.PROBES, ops.OPERATORS):
         app.include_router(router)
     _must_be_guarded(app)
     app.openapi = lambda: document_of(app, kit.service.name)  # type: ignore[method-assign]

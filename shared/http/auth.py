@@ -159,17 +159,15 @@ class Guard:
         if unknown := set(scopes) - SCOPES:
             raise ValueError(f"unknown scope {sorted(unknown)}: all scopes stand in shared/http/auth.py")
         self.scopes, self.is_open, self.reason, self.also = scopes, is_open, reason, also
-        self._parameters: frozenset[str] | None = None
+        self._parameters: dict[tuple[str, frozenset[str]], frozenset[str]] = {}
 
     async def __call__(self, request: Request) -> Door:
         exchange, rooms = exchange_of(request), _rooms(request)
         route = request.scope["route"]
         exchange.route = route.path
         caller = ANONYMOUS if self.is_open else await self._caller(request, exchange, rooms)
-        if self._parameters is None:
-            self._parameters = declared_parameters(route)
         if request.scope["query_string"]:
-            self._check_parameters(request, self._parameters)
+            self._check_parameters(request, self._declared(route))
         if exchange.fault is not None:
             raise exchange.fault
         return Door(rooms, request, caller)
@@ -188,6 +186,13 @@ class Guard:
             raise
         rooms.buckets.take(caller.credential_id)
         return caller
+
+    def _declared(self, route: Any) -> frozenset[str]:
+        """Of this route: several may share one guard."""
+        name = (route.path, frozenset(route.methods or ()))
+        if name not in self._parameters:
+            self._parameters[name] = declared_parameters(route)
+        return self._parameters[name]
 
     def _check_parameters(self, request: Request, declared: frozenset[str]) -> None:
         for name in request.query_params:

@@ -39,8 +39,6 @@ from shared.runtime.upkeep import Upkeep
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fastapi import FastAPI
-
     from shared.messaging.batch import BatchResult
     from shared.messaging.records import KafkaRecord
     from shared.runtime.settings import Settings
@@ -148,9 +146,9 @@ class Process:
         self.kit = kit_of(service, settings, self._wakes)
         self.cluster = cluster_of(settings)
         self.health, self.figures = Health(), figures_of(self.kit)
-        served = service if api else _without_routes(service)
-        kit = self.kit if api else Kit(served, self.kit.database, self.kit.prepared, self._wakes)
-        self.app: FastAPI = build_app(kit, settings, health=self.health, figures=self.figures, cluster=self.cluster)
+        self.app = build_app(
+            self.kit, settings, health=self.health, figures=self.figures, cluster=self.cluster, only_operations=not api
+        )
         self._work: Work | None = None
         self._schema_ready = self._broker_seen = self._settled_once = False
         self._told = asyncio.Event()
@@ -441,14 +439,6 @@ def _bound(host: str, port: int) -> socket.socket:
     found.listen(1024)
     found.setblocking(False)
     return found
-
-
-def _without_routes(service: Service) -> Service:
-    from dataclasses import replace
-
-    from fastapi import APIRouter
-
-    return replace(service, api=APIRouter())
 
 
 @asynccontextmanager

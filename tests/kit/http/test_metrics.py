@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -63,3 +64,10 @@ def test_odd_methods_are_one_series() -> None:
         for sample in family.samples
     }
     assert methods <= metrics.METHODS | {"OTHER"}
+
+
+def test_the_operators_page_lists_them_all() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "operating" / "metrics.md").read_text()
+    for metric in METRICS:
+        labels = "{" + ",".join(metric.labels) + "}" if metric.labels else ""
+        assert f"| `{metric.name}{labels}` | {metric.kind} | {metric.remedy} |" in page, metric.name
