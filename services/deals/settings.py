@@ -24,8 +24,6 @@ class DealsSettings(BaseSettings):
     tenant_name: str = Field(default="First tenant", min_length=1, max_length=255)
     tenant_language: Literal["de", "en"] = "en"
     tenant_zone: str = "UTC"
-    file_quota: int = Field(default=10 * 1024**3, ge=0)
-    """Bytes that the files of one tenant may take."""
 
     @property
     def operator_key(self) -> Path:
@@ -35,21 +33,3 @@ class DealsSettings(BaseSettings):
 @cache
 def settings() -> DealsSettings:
     return DealsSettings()
-
-
-class StorageSettings(BaseSettings):
-    """`DEALWRIGHT_STORAGE__…`: the one file storage that deals writes and notifications reads (F28)."""
-
-    model_config = SettingsConfigDict(env_prefix="DEALWRIGHT_STORAGE__", extra="ignore", frozen=True)
-
-    folder: Path | None = None
-    """Left out: files in deals' state folder."""
-
-    @property
-    def root(self) -> Path:
-        return self.folder or kit_settings().state_dir / "files"
-
-
-@cache
-def storage() -> StorageSettings:
-    return StorageSettings()

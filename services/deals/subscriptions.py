@@ -153,8 +153,8 @@ def delete_lead(message: Message[deals.DeleteLead], facts: Facts) -> Asked:
 
 def convert_lead(message: Message[deals.CreateDealFromLead], facts: Facts) -> Asked:
     body = message.body
-    chosen = {"deal": body.deal_id, "contact": body.contact_id, "company": body.company_id}
-    made = {target: UUID(id) for target in body.targets if (id := chosen[target]) is not None}
+    chosen: dict[str, str | None] = {"deal": body.deal_id, "contact": body.contact_id, "company": body.company_id}
+    made: dict[str, UUID] = {target: UUID(id) for target in body.targets if (id := chosen[target]) is not None}
     if len(made) < len(set(body.targets)) or not made:
         raise Rejected("invalid_body", "An id must be given for each target, and at least one target.", status=422)
     deal_pipeline = _uuid(body.pipeline_id) or facts.one(views.DEFAULT_PIPELINE, "deal")

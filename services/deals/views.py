@@ -747,13 +747,19 @@ DETAILS_OF_OWNER: SqlFinder[UUID] = SqlFinder(
     " where not d.removed order by d.is_default desc, d.created_at, d.id",
     _id,
 )
-ALL_PIPELINE_OF_LEAD: SqlFinder[UUID] = SqlFinder(
-    "pipeline of a lead",
-    "select w.tenant, w.key, l.pipeline_id as id from unnest($1::uuid[], $2::text[]) as w(tenant, key)"
-    " join leads_v1 l on l.tenant = w.tenant and l.id = w.key",
-    lambda row: row["id"],
+DETAILS_OF_SURVIVOR: SqlFinder[UUID] = SqlFinder(
+    "details of an owner, or of whom he was merged into, by template, the default first",
+    "with recursive way(tenant, key, id) as ("
+    " select w.tenant, w.key, split_part(w.key, '/', 1) from unnest($1::uuid[], $2::text[]) as w(tenant, key)"
+    " union select y.tenant, y.key, m.merged_into::text from way y join"
+    " (select tenant, id, merged_into from contacts_v1 union all select tenant, id, merged_into from companies_v1) m"
+    " on m.tenant = y.tenant and m.id = y.id where m.merged_into is not null)"
+    " select y.tenant, y.key, d.id from way y join details_v1 d"
+    " on d.tenant = y.tenant and d.owner_id = y.id::uuid and d.template_code = substr(y.key, 38)"
+    " where not d.removed order by d.is_default desc, d.created_at, d.id",
+    _id,
 )
-DETAILS_OF_OWNER: SqlFinder[UUID] = SqlFinder(
+ALL_DETAILS_OF_OWNER: SqlFinder[UUID] = SqlFinder(
     "all details of an owner",
     "select w.tenant, w.key, d.id from unnest($1::uuid[], $2::text[]) as w(tenant, key) join details_v1 d"
     " on d.tenant = w.tenant and d.owner_id = w.key::uuid where not d.removed order by d.id",
@@ -771,13 +777,6 @@ ACTIVE_CREDENTIALS: SqlFinder[UUID] = SqlFinder(
     " on c.tenant = w.tenant and c.actor = w.key"
     " where not c.revoked and (c.expires_at is null or c.expires_at > clock_timestamp())",
     _id,
-)
-BYTES_OF_FILES: SqlFinder[int] = SqlFinder(
-    "bytes of a tenant's files, copies counted once",
-    "select w.tenant, w.key, (select coalesce(sum(size), 0) from"
-    " (select distinct content_ref, size from files_v1 f where f.tenant = w.tenant and not f.removed) s) as number"
-    " from unnest($1::uuid[], $2::text[]) as w(tenant, key)",
-    _number,
 )
 FILES_OF_OWNER: SqlFinder[UUID] = SqlFinder(
     "files of an owner",

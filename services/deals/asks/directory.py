@@ -1,4 +1,4 @@
-"""What is asked of pipelines, field sets, employees, tenants, credentials and files."""
+"""What is asked of pipelines, field sets, employees, tenants and credentials."""
 
 from __future__ import annotations
 
@@ -13,16 +13,11 @@ from services.deals.asks import references
 from services.deals.asks.asker import Asker
 from services.deals.asks.elements import must_be_the_same
 from services.deals.domain import employee
-from services.deals.domain.company import COMPANY
-from services.deals.domain.contact import CONTACT
 from services.deals.domain.credential import CREDENTIAL, IssueCredential, RevokeCredential
-from services.deals.domain.deal import DEAL
 from services.deals.domain.deal import REQUIRABLE as OF_A_DEAL
 from services.deals.domain.employee import EMPLOYEE, AddEmployee, ChangeEmployee, DeactivateEmployee, ReactivateEmployee
 from services.deals.domain.field_set import FIELD_SET, ChangeFields, CreateFieldSet, FieldDefinition, FieldSet, form_id
 from services.deals.domain.fields import shown
-from services.deals.domain.file import FILE, AttachFile, RemoveFile
-from services.deals.domain.lead import LEAD
 from services.deals.domain.lead import REQUIRABLE as OF_A_LEAD
 from services.deals.domain.pipeline import (
     PIPELINE,
@@ -46,7 +41,6 @@ from shared.es.errors import Conflict, Fault, Rejected
 Values = Mapping[str, Any]
 CODES_OF_PIPELINES = "pipeline-codes"
 CODES_OF_EMPLOYEES = "employee-codes"
-FILES = "files"
 
 
 # ------------------------------------------------------------------------------------------------------------- pipelines
@@ -342,48 +336,3 @@ def issue_credential(asker: Asker, new: NewCredential) -> Addressed[Any]:
 
 def revoke_credential(asker: Asker, credential_id: UUID) -> Addressed[Any]:
     return Addressed(CREDENTIAL, str(credential_id), lambda seen: RevokeCredential(asker.cause(seen)))
-
-
-# ----------------------------------------------------------------------------------------------------------------- files
-@dataclass(frozen=True, slots=True)
-class NewFile:
-    file_id: UUID
-    content_ref: str
-    sha256: str
-    name: str
-    size: int
-    content_type: str
-    quota: int
-    owner_type: str | None = None
-    owner_id: UUID | None = None
-
-
-OWNERS = {"deal": DEAL, "lead": LEAD, "contact": CONTACT, "company": COMPANY}
-
-
-def attach_file(asker: Asker, new: NewFile) -> Addressed[Any]:
-    """What is taken of the quota is counted under the tenant's set of files."""
-    owner = () if new.owner_id is None else ((views.FILES_OF_OWNER, str(new.owner_id)),)
-
-    def attach(seen: Facts) -> AttachFile:
-        siblings = len(seen.all(views.FILES_OF_OWNER, str(new.owner_id))) if owner else 0
-        return AttachFile(
-            new.file_id,
-            new.content_ref,
-            new.sha256,
-            new.name,
-            new.size,
-            new.content_type,
-            asker.cause(seen),
-            new.owner_type,
-            new.owner_id,
-            used=seen.one(views.BYTES_OF_FILES, "") or 0,
-            quota=new.quota,
-            siblings=siblings,
-        )
-
-    return Addressed(FILE, str(new.file_id), attach, exclusive=FILES, finds=((views.BYTES_OF_FILES, ""), *owner))
-
-
-def remove_file(asker: Asker, file_id: UUID) -> Addressed[Any]:
-    return Addressed(FILE, str(file_id), lambda seen: RemoveFile(asker.cause(seen)))

@@ -55,7 +55,9 @@ def must_be_the_same(before: Values, given: Values) -> None:
 # ----------------------------------------------------------------------------------------------------------------- deals
 @dataclass(frozen=True, slots=True)
 class NewDeal:
-    """`fields`: JSON values. `elsewhere`: the stage belongs to another pipeline. `pointer`: where the fields stand in the body."""
+    """`fields`: JSON values. `elsewhere`: the stage belongs to another pipeline. `pointer`: where the fields stand in the body.
+
+    `once`: a deal that is there already stays as it is, whatever is sent (imports)."""
 
     deal_id: UUID
     pipeline_id: UUID
@@ -66,6 +68,7 @@ class NewDeal:
     quote_id: UUID | None = None
     lead_id: UUID | None = None
     pointer: str = ""
+    once: bool = False
 
 
 def create_deal(asker: Asker, new: NewDeal) -> Addressed[Any]:
@@ -74,12 +77,14 @@ def create_deal(asker: Asker, new: NewDeal) -> Addressed[Any]:
     won = ((views.WON_DEALS, customer),) if customer else ()
 
     def create(seen: Facts) -> CreateDeal | None:
+        known = seen.state(DEAL, str(new.deal_id))
+        if known.exists and new.once:
+            return None
         repeated = customer is not None and seen.one(views.WON_DEALS, customer) is not None
         values = references.resolved(seen, new.fields, new.pointer)
         form = seen.state(FIELD_SET, _form(asker, "deal"))
         by = asker.employee_id
         fields = deal.new_fields(values, form, seen.now, created_by=by, repeat_customer=repeated, pointer=new.pointer)
-        known = seen.state(DEAL, str(new.deal_id))
         if known.exists:
             must_be_the_same(shown(known.fields, deal.KEPT), _given(shown(fields, deal.KEPT), values))
             return None

@@ -1,0 +1,4 @@
+from services.deals.service import SERVICE
+from shared.runtime.cli import run
+
+run(SERVICE)
