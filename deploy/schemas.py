@@ -2,6 +2,7 @@
 
     shared/contracts/schemas/<type>.json    JSON Schema 2020-12, closed per version (E9)
     docs/api/asyncapi-<service>.json        AsyncAPI 3, one per service, and the merged asyncapi.json (E10)
+    docs/api/openapi-<service>.json         OpenAPI 3.1, one per service (H1)
 
 A change that is not additive is refused; `--unreleased` writes it all the same, for types nobody outside has seen yet."""
 
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from deploy.asyncapi import document_files
 from deploy.compatibility import Json, breaking_changes
+from deploy.openapi import openapi_files
 from deploy.published import SCHEMAS, schema_files
 
 
@@ -38,7 +40,7 @@ def main(arguments: list[str]) -> int:
         return 1
     for path in set(SCHEMAS.glob("*.json")) - files.keys():
         path.unlink()
-    for path, document in {**files, **document_files()}.items():
+    for path, document in {**files, **document_files(), **openapi_files()}.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text(document))
     return 0

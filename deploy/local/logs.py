@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -10,6 +11,7 @@ from typing import BinaryIO
 
 from deploy.local.state import State
 
+EVERY_LINE_HAS = ("service.name", "service.version", "deployment.environment")
 TAIL = 256 * 1024
 """Bytes of a log's end that are looked at for its last lines."""
 
@@ -37,7 +39,19 @@ def followed(state: State, names: Sequence[str]) -> Iterator[str]:
 def _prefixed(name: str, names: Sequence[str], lines: Sequence[str]) -> Iterator[str]:
     width = max(map(len, names))
     for line in lines:
-        yield f"{name:>{width}} | {line}"
+        yield f"{name:>{width}} | {readable(line)}"
+
+
+def readable(line: str) -> str:
+    """A line of JSON as people read it: time, level, event, then the fields; any other line as it is."""
+    try:
+        fields = json.loads(line)
+        first = " ".join((fields.pop("timestamp"), fields.pop("level").upper().ljust(7), fields.pop("event")))
+    except (ValueError, KeyError, AttributeError, TypeError):
+        return line
+    trace = fields.pop("error.stacktrace", None)
+    further = "  ".join(f"{name}={value}" for name, value in fields.items() if name not in EVERY_LINE_HAS)
+    return "  ".join(filter(None, (first, further))) + (f"\n{trace.rstrip()}" if trace else "")
 
 
 def _tail(path: Path, count: int) -> list[str]:

@@ -97,7 +97,7 @@ class Running:
         """Waits for its end; how it ended, in words."""
         while self.alive():
             await asyncio.sleep(0.2)
-        return _how(self.child.returncode if self.child else None)
+        return _how(self.child.wait() if self.child else None)
 
     async def gone_within(self, seconds: float) -> bool:
         deadline = monotonic() + seconds

@@ -32,7 +32,7 @@ GAUGES: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartStatus:
-    """`memory` in bytes, resident, with children; `numbers` by the columns of GAUGES, services only; empty `note`: nothing to say."""
+    """`memory` in bytes, with children; `numbers` by the columns of GAUGES, services only; empty `note`: nothing to say."""
 
     name: str
     state: str
@@ -119,12 +119,19 @@ async def _numbers(port: int) -> dict[str, int]:
 
 
 def _memory(pid: int) -> int | None:
-    """Resident set of the process and its children. Shared pages count for each: PostgreSQL's figure is an upper bound."""
+    """What the process and its children hold in memory; pages they share are counted once where the system tells."""
     try:
         process = psutil.Process(pid)
-        return sum(one.memory_info().rss for one in (process, *process.children(recursive=True)))
+        return sum(_held(one) for one in (process, *process.children(recursive=True)))
     except psutil.Error:
         return None
+
+
+def _held(process: psutil.Process) -> int:
+    try:
+        return int(process.memory_full_info().pss)
+    except (psutil.AccessDenied, AttributeError):
+        return int(process.memory_info().rss)
 
 
 def _age(since: str) -> int:
