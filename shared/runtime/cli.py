@@ -20,7 +20,7 @@ from pydantic import SecretStr
 
 from shared.es.errors import NotFound, Rejected, Unavailable
 from shared.messaging.requests import to_bytes
-from shared.runtime.settings import Settings, SettingsProblem, effective, known_variables, read_settings
+from shared.runtime.settings import Settings, SettingsProblem, check_loaded_settings, effective, known_variables, read_settings
 
 if TYPE_CHECKING:
     from shared.runtime.service import Kit, Service
@@ -206,6 +206,7 @@ class Commands:
         from shared.runtime.version import VERSION
 
         found = read_settings()
+        check_loaded_settings()
         stream = None if logs else sys.stderr
         set_up(found.log, service=self._service.name, version=VERSION, environment=found.environment, stream=stream)
         return found

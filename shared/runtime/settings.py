@@ -53,6 +53,12 @@ class KafkaSettings(Section):
 
     prefix: str = Field(default="", pattern=r"^[A-Za-z0-9._-]{0,80}$")
     partitions: int = Field(default=12, ge=1)
+    retention_days: int = Field(default=14, ge=1)
+    replication: int | None = Field(default=None, ge=1)
+    """Copies of a topic; None: three, or as many as there are brokers."""
+    compression: Literal["none", "gzip"] = "none"
+    session_seconds: float | None = Field(default=None, ge=6, le=300)
+    """A member that is silent for so long is expelled, and an event loop may stand still for a third of it. None: 6 in `dev`, else 30."""
     create_topics: bool = True
     """At the start; switch it off where only an administrator may, and run `topics` with his rights."""
     security: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
@@ -133,6 +139,11 @@ class Settings(BaseSettings):
             )
         return self
 
+    @property
+    def session(self) -> float:
+        """Seconds of a consumer group's session (R4)."""
+        return self.kafka.session_seconds or (6.0 if self.environment == "dev" else 30.0)
+
     def database_of(self, service: str) -> str:
         """The service's own URL; `{service}` in the setting is filled in."""
         return _filled(self.database_url, service)
@@ -193,8 +204,20 @@ def read_settings() -> Settings:
     return found
 
 
-def _told(fault: Any) -> str:
-    name = variable_of(str(fault["loc"][0]), *map(str, fault["loc"][1:])) if fault["loc"] else ""
+def check_loaded_settings() -> None:
+    """The services' own settings are read lazily; what is wrong with them is said at the start all the same. Raises SettingsProblem."""
+    for own in _settings_classes():
+        prefix = str(own.model_config.get("env_prefix") or "")
+        if own is Settings or not prefix.startswith(PREFIX):
+            continue
+        try:
+            own()
+        except ValidationError as error:
+            raise SettingsProblem("; ".join(_told(fault, prefix) for fault in error.errors())) from None
+
+
+def _told(fault: Any, prefix: str = "") -> str:
+    name = variable_of(prefix + str(fault["loc"][0]), *map(str, fault["loc"][1:])) if fault["loc"] else ""
     sentence = "is missing" if fault["type"] == "missing" else str(fault["msg"]).removeprefix("Value error, ")
     return f"{name} {sentence}".strip()
 
@@ -224,12 +247,17 @@ def _is_loaded(section: str, known: set[str]) -> bool:
 
 def known_variables() -> Iterator[str]:
     """Of the kit's settings and of every other settings class that this process has loaded."""
+    for found in _settings_classes():
+        prefix = str(found.model_config.get("env_prefix") or "")
+        yield from (name for name, _ in fields_of(found, prefix) if name.startswith(PREFIX))
+
+
+def _settings_classes() -> Iterator[type[BaseSettings]]:
     todo: list[type[BaseSettings]] = [BaseSettings]
     while todo:
         found = todo.pop()
         todo.extend(found.__subclasses__())
-        prefix = str(found.model_config.get("env_prefix") or "")
-        yield from (name for name, _ in fields_of(found, prefix) if name.startswith(PREFIX))
+        yield found
 
 
 def fields_of(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, tuple[str, ...]]]:

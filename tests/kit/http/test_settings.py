@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from shared.runtime.settings import SettingsProblem, effective, is_loopback, read_settings, unknown_variables
+from shared.runtime.settings import SettingsProblem, check_loaded_settings, effective, is_loopback, read_settings, unknown_variables
 
 GOOD = {
     "DATABASE_URL": "postgresql://kit:canary-1@db.example/dealwright_{service}",
@@ -96,6 +96,18 @@ def test_a_services_own_settings_are_known_once_loaded() -> None:
 
     assert Storage().folder == "files"
     assert unknown_variables(["DEALWRIGHT_STORAGE__FOLDER", "DEALWRIGHT_STORAGE__FODLER"]) == ["DEALWRIGHT_STORAGE__FODLER"]
+
+
+def test_a_services_own_settings_are_checked_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Hooks(BaseSettings):
+        model_config = SettingsConfigDict(env_prefix="DEALWRIGHT_HOOKS__")
+        most: int = 3
+
+    assert Hooks().most == 3
+    check_loaded_settings()
+    monkeypatch.setenv("DEALWRIGHT_HOOKS__MOST", "many")
+    with pytest.raises(SettingsProblem, match="DEALWRIGHT_HOOKS__MOST"):
+        check_loaded_settings()
 
 
 def test_what_is_in_force_is_shown_without_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
