@@ -119,11 +119,10 @@ class Commands:
     def topics(self, dry: bool = False, json: AsJson = False) -> None:
         """Create what is missing of this service's topics, align their settings. --dry only says what would be done."""
         from shared.messaging.kafka import create_topics
-        from shared.messaging.topics import declared
-        from shared.runtime.worker import cluster_of
+        from shared.runtime.worker import cluster_of, topics_from
 
         settings = self._settings()
-        wanted = declared((self._service.name,), partitions=settings.kafka.partitions)
+        wanted = topics_from(settings, (self._service.name,))
         _show(_loop(lambda: create_topics(cluster_of(settings), wanted, dry=dry)), json, "nothing to do")
 
     def rebuild(self, view: str, json: AsJson = False) -> None:

@@ -11,9 +11,10 @@ import gc
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -21,13 +22,13 @@ import uvicorn
 
 from shared.es.errors import Conflict, Unavailable
 from shared.http.app import build_app, figures_of
-from shared.messaging.consumer import Consumer, SilentConsumer, consumer_of, topics_of
+from shared.messaging.consumer import Consumer, Patience, SilentConsumer, consumer_of, topics_of
 from shared.messaging.effects_loop import EffectLoop
 from shared.messaging.handling import prepare
 from shared.messaging.kafka import Cluster, Producer, create_topics
 from shared.messaging.parking import Drainer
 from shared.messaging.relay import Relay, back_off
-from shared.messaging.topics import declared
+from shared.messaging.topics import Topic, declared
 from shared.runtime import metrics
 from shared.runtime.clock import monotonic, new_id
 from shared.runtime.database import Database
@@ -37,8 +38,6 @@ from shared.runtime.service import Kit, Loop, Service
 from shared.runtime.upkeep import Upkeep
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from shared.messaging.batch import BatchResult
     from shared.messaging.records import KafkaRecord
     from shared.runtime.settings import Settings
@@ -132,6 +131,13 @@ def cluster_of(settings: Settings) -> Cluster:
         kafka.password.get_secret_value() if kafka.password else None,
         str(kafka.ca_file) if kafka.ca_file else None,
     )
+
+
+def topics_from(settings: Settings, services: Iterable[str]) -> Sequence[Topic]:
+    """The declared topics of these services, as the settings want them."""
+    kafka = settings.kafka
+    retention = timedelta(days=kafka.retention_days)
+    return declared(sorted(services), partitions=kafka.partitions, retention=retention, replication=kafka.replication)
 
 
 class Process:
@@ -248,7 +254,7 @@ class Process:
             self._broker_seen = True
             return
         names = {self.service.name, *(topic.partition(".")[0] for topic in topics_of(self.service))}
-        for line in await create_topics(self.cluster, declared(sorted(names), partitions=self.settings.kafka.partitions)):
+        for line in await create_topics(self.cluster, topics_from(self.settings, names)):
             log.info("topics", what=line)
         self._broker_seen = True
 
@@ -322,9 +328,11 @@ class Work:
     ) -> None:
         owner = f"{kit.service.name}-{new_id()}"
         self._kit, self._wakes, self._ended_unasked = kit, wakes, ended_unasked
-        self._producer = Producer(cluster)
+        self._producer = Producer(cluster, compression="gzip" if settings.kafka.compression == "gzip" else None)
         self.relay = Relay(kit.database, self._producer)
-        self.consumer: Consumer | None = _measured(consumer_of(kit, cluster, settings.state_dir)) if topics_of(kit.service) else None
+        patience = Patience(session=settings.session)
+        hears = topics_of(kit.service)
+        self.consumer: Consumer | None = _measured(consumer_of(kit, cluster, settings.state_dir, patience)) if hears else None
         self._effects = [LoopRunner(EffectLoop(kit, kind, owner)) for kind in kit.service.effects]
         self._tickers = [LoopRunner(make(kit)) for make in kit.service.loops]
         self._others = [LoopRunner(Drainer(kit)), LoopRunner(Upkeep(kit, settings.owner_database_of(kit.service.name)))]
