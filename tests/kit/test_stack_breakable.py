@@ -7,12 +7,16 @@ import os
 import signal
 import stat
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import asyncpg
 import psutil
 import pytest
 
 from deploy.local.postgres import FAREWELL, server_user
+from deploy.local.problems import StackProblem
+from deploy.local.stack import SERVICES, Yours
+from deploy.local.state import State
 from shared.messaging import kafka
 from shared.messaging.topics import Topic
 from shared.runtime.clock import monotonic
@@ -109,3 +113,30 @@ async def test_postgres_lets_nobody_in_without_the_password(pair: Breakable) -> 
     for host in ("127.0.0.1", str(postgres.socket_folder)):
         with pytest.raises(asyncpg.InvalidPasswordError):
             await asyncpg.connect(host=host, port=postgres.port, user="postgres", password="guessed", database="postgres")
+
+
+async def test_with_an_administrators_url_each_service_gets_a_log_in(pair: Breakable, tmp_path: Path) -> None:
+    state = State(tmp_path)
+    yours = Yours(pair.infrastructure.admin_url, None)
+    await yours.create_databases(state)
+    await yours.create_databases(state)
+    for service in SERVICES:
+        connection = await asyncpg.connect(yours.database_of(service, state))
+        await connection.execute(f"set role {service}_owner")
+        assert await connection.fetchval("select current_database()") == f"dealwright_{service}"
+        await connection.close()
+
+
+async def test_a_url_with_the_services_name_is_used_as_it_is(pair: Breakable, tmp_path: Path) -> None:
+    template = pair.infrastructure.admin_url.removesuffix("/postgres") + "/mine_{service}"
+    yours = Yours(template, None)
+    await yours.create_databases(State(tmp_path))
+    connection = await asyncpg.connect(yours.database_of("billing", State(tmp_path)))
+    await connection.execute("set role billing_kit")
+    assert await connection.fetchval("select session_user || ' ' || current_database()") == "postgres mine_billing"
+    await connection.close()
+
+
+async def test_a_database_that_is_away_is_told_in_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(StackProblem, match=r"Your PostgreSQL \(DATABASE_URL\) could not be made ready"):
+        await Yours("postgresql://nobody:x@127.0.0.1:1/postgres", None).create_databases(State(tmp_path))
