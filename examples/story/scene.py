@@ -16,6 +16,8 @@ from examples.story.watching import NotSeen, Watcher
 
 T = TypeVar("T")
 
+EXPECTED = (200, 201, 202)
+
 
 class StoryBroken(Exception):
     """Something was not as the story tells it."""
@@ -59,7 +61,7 @@ class Scene:
     def close(self) -> None:
         self._http.close()
 
-    def ask(self, verb: str, service: str, path: str, body: Any = None, *, expect: tuple[int, ...] = (200, 201, 202), **headers: str) -> Any:
+    def ask(self, verb: str, service: str, path: str, body: Any = None, *, expect: tuple[int, ...] = EXPECTED, **headers: str) -> Any:
         """The JSON answer. A POST carries an Idempotency-Key of its own. Raises StoryBroken with the problem's words."""
         sent = {"idempotency-key": str(uuid4()), **headers} if verb == "POST" else headers
         answer = self._http.request(verb, f"{self.addresses.url(service)}{path}", json=body, headers=sent)

@@ -124,7 +124,7 @@ class Watcher:
 def _seen(message: Message) -> Seen | None:
     if message.error() is not None:
         return None
-    headers = {name: value or b"" for name, value in message.headers() or ()}
+    headers = dict(message.headers() or ())
     try:
         text = {name.removeprefix("ce_"): value.decode() for name, value in headers.items() if isinstance(value, bytes)}
         at = datetime.fromisoformat(text["time"])
