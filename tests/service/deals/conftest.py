@@ -121,7 +121,10 @@ async def furnish(client: httpx.AsyncClient) -> None:
         "/v1/field-sets",
         kind="form",
         element_type="deal",
-        fields=[{"code": "contract_url", "label": "Contract", "field_type": "url"}, {"code": "size", "label": "Size", "field_type": "string"}],
+        fields=[
+            {"code": "contract_url", "label": "Contract", "field_type": "url"},
+            {"code": "size", "label": "Size", "field_type": "string"},
+        ],
     )
     await made(client, "/v1/field-sets", kind="details_template", owner_type="person", template_code="person")
     sales = stages("sales", "new", "payment-expected", "approval", "won", "lost")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4, uuid5
 
 import httpx
 import pytest
@@ -14,8 +14,6 @@ from tests.service.house import House, origin
 
 
 def visit(deal: dict[str, Any], n: int) -> str:
-    from uuid import UUID, uuid5
-
     return str(uuid5(UUID(deal["id"]), f"visit/{n}"))
 
 
@@ -276,17 +274,15 @@ async def test_many_deals_move_each_for_itself(house: House, anna: httpx.AsyncCl
     body = {"deal_ids": [first["id"], second["id"], id_of("nobody")], "stage_id": stage("sales", "approval")}
     answer = await anna.post("/v1/deals/stage-changes", json=body, headers={"Idempotency-Key": "bulk"})
 
-    assert [(item["status"], item.get("code")) for item in answer.json()["items"]] == [(200, None), (409, "deal_deleted"), (404, "not_found")]
+    outcomes = [(item["status"], item.get("code")) for item in answer.json()["items"]]
+    assert outcomes == [(200, None), (409, "deal_deleted"), (404, "not_found")]
     assert (await house.one("StageChanged"))["reason"] == "bulk"
     again = await anna.post("/v1/deals/stage-changes", json=body, headers={"Idempotency-Key": "bulk"})
     assert again.json() == answer.json()
 
 
 async def test_imported_deals_start_no_rules_and_are_imported_once(house: House, anna: httpx.AsyncClient) -> None:
-    rows = [{"external_id": "a", "pipeline_id": SALES, "title": "Old"}, {"external_id": "b", "pipeline_id": SALES, "title": "x", "currency": "XXX"}]
-    bad = await anna.post("/v1/deals/imports", json={"rows": rows})
-    assert bad.status_code == 422
-    rows[1] = {"external_id": "b", "pipeline_id": id_of("nowhere"), "title": "x"}
+    rows = [{"external_id": "a", "pipeline_id": SALES, "title": "Old"}, {"external_id": "b", "pipeline_id": id_of("nowhere"), "title": "x"}]
     first = await anna.post("/v1/deals/imports", json={"rows": rows})
     again = await anna.post("/v1/deals/imports", json={"rows": [{**rows[0], "title": "Newer"}]})
 

@@ -1,0 +1,119 @@
+"""Leads: recurring ones, open ones of the same customer, conversion."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+
+from shared.contracts import deals
+from tests.service.deals.conftest import ANNA, LEADS, MUSTER, PETRA, SALES, id_of, made, moved, roof, stage
+from tests.service.house import House, origin
+
+
+def create(name: str, **own: Any) -> deals.CreateLead:
+    body = {"title": "Renewal", "contact_ids": (PETRA,), "company_id": MUSTER, "recurring": True, "skip_if_open_exists": False, **own}
+    return deals.CreateLead(request_id=id_of(name), origin=origin(), **body)
+
+
+async def test_a_rule_makes_a_recurring_lead(house: House, anna: httpx.AsyncClient) -> None:
+    deal = await roof(anna)
+    await house.forget()
+    await house.hear(create("a", source_deal_id=deal["id"], responsible_id=ANNA))
+
+    said = await house.one("LeadCreated")
+    assert (said["request_id"], said["lead_id"], said["source_deal_id"]) == (id_of("a"), id_of("a"), deal["id"])
+    assert (said["pipeline_id"], said["stage_id"], said["visit_number"]) == (LEADS, stage("leads", "fresh"), 1)
+    assert (said["fields"]["repeat"], said["fields"]["company_id"]) == (True, MUSTER)
+    assert [message.key for message in await house.said("LeadCreated")] == [id_of("a")]
+
+
+async def test_without_a_customer_there_is_none(house: House, anna: httpx.AsyncClient) -> None:
+    await house.hear(create("a", contact_ids=(), company_id=None))
+    assert (await house.one("CommandRejected"))["code"] == "no_client"
+
+
+@pytest.mark.parametrize("size", [1, 500])
+async def test_an_open_lead_is_seen_wherever_the_batch_is_cut(house: House, anna: httpx.AsyncClient, size: int) -> None:
+    careful = {"skip_if_open_exists": True}
+    await house.hear(create("a", **careful), create("b", **careful), create("c"), create("d", **careful), size=size)
+
+    assert [m.body["lead_id"] for m in await house.said("LeadCreated")] == [id_of("a"), id_of("c")]
+    assert [(m.body["request_id"], m.body["code"]) for m in await house.said("CommandRejected")] == [
+        (id_of("b"), "open_exists"),
+        (id_of("d"), "open_exists"),
+    ]
+
+
+async def test_a_closed_lead_is_not_in_the_way(house: House, anna: httpx.AsyncClient) -> None:
+    await house.hear(create("a"))
+    await anna.post(f"/v1/leads/{id_of('a')}/stage-changes", json={"stage_id": stage("leads", "junk")})
+    await house.hear(create("b", skip_if_open_exists=True))
+
+    assert len(await house.said("LeadCreated")) == 2
+
+
+async def test_a_tenant_without_lead_pipeline_is_told(house: House) -> None:
+    await house.hear(create("a"))
+    assert (await house.one("CommandRejected"))["code"] == "target_missing"
+
+
+async def test_a_lead_becomes_a_deal_with_its_customer(house: House, anna: httpx.AsyncClient) -> None:
+    lead = await made(anna, "/v1/leads", title="Solar roof", company_id=MUSTER, amount="900.00")
+    await house.forget()
+    made_ids = {"deal_id": id_of("new deal"), "contact_id": id_of("new contact")}
+    answer = await anna.post(f"/v1/leads/{lead['id']}/conversions", json={"targets": ["deal", "contact"], **made_ids})
+
+    assert (answer.status_code, answer.json()["state"]) == (201, "converted")
+    assert answer.json()["converted_to"] == {"deal": id_of("new deal"), "contact": id_of("new contact")}
+    assert [m.name for m in await house.said()] == ["LeadConverted", "StageChanged", "ContactCreated", "DealCreated"]
+    deal = (await anna.get(f"/v1/deals/{id_of('new deal')}")).json()
+    assert (deal["title"], deal["pipeline_id"], deal["lead_id"], deal["amount"]) == ("Solar roof", SALES, lead["id"], "900.00")
+    assert (deal["company_id"], deal["contact_ids"]) == (MUSTER, [id_of("new contact")])
+
+
+async def test_a_rule_converts_and_leaves_the_lead_open(house: House, anna: httpx.AsyncClient) -> None:
+    lead = await made(anna, "/v1/leads", title="Solar roof")
+    await house.forget()
+    convert = deals.CreateDealFromLead(
+        request_id=id_of("convert"), lead_id=lead["id"], targets=("deal",), deal_id=id_of("deal"), close_lead=False, origin=origin()
+    )
+    await house.hear(convert, convert)
+
+    assert [m.name for m in await house.said()] == ["LeadConverted", "DealCreated"]
+    assert (await house.one("LeadConverted"))["closed"] is False
+    assert (await house.one("DealCreated"))["request_id"] is None
+
+    await house.forget()
+    again = convert.model_copy(update={"request_id": id_of("again"), "deal_id": id_of("other")})
+    await house.hear(again)
+    assert (await house.one("CommandRejected"))["code"] == "already_converted"
+
+
+async def test_a_conversion_needs_an_id_for_each_target(house: House, anna: httpx.AsyncClient) -> None:
+    lead = await made(anna, "/v1/leads", title="Solar roof")
+    convert = deals.CreateDealFromLead(
+        request_id=id_of("x"), lead_id=lead["id"], targets=("deal", "company"), deal_id=id_of("d"), close_lead=False
+    )
+    await house.hear(convert)
+    assert (await house.one("CommandRejected"))["code"] == "invalid_body"
+
+
+async def test_leads_are_listed_changed_and_restored(anna: httpx.AsyncClient) -> None:
+    lead = await made(anna, "/v1/leads", title="Solar", contact_ids=[PETRA], recurring=True)
+    await anna.patch(f"/v1/leads/{lead['id']}", json={"title": "Solar roof"}, headers={"If-Match": '"1"'})
+    assert [row["title"] for row in (await anna.get("/v1/leads?repeat=true")).json()["items"]] == ["Solar roof"]
+
+    assert (await anna.delete(f"/v1/leads/{lead['id']}", headers={"If-Match": '"2"'})).status_code == 204
+    assert (await anna.post(f"/v1/leads/{lead['id']}/restorations", json={})).json()["state"] == "open"
+    kinds = [line["kind"] for line in (await anna.get(f"/v1/leads/{lead['id']}/timeline")).json()["items"]]
+    assert sorted(kinds) == ["created", "deleted", "fields", "restored"]
+
+
+async def test_a_deal_does_not_move_into_the_pipeline_of_leads(anna: httpx.AsyncClient) -> None:
+    deal = await roof(anna)
+    answer = await anna.post(f"/v1/deals/{deal['id']}/stage-changes", json={"stage_id": stage("leads", "fresh")})
+
+    assert (answer.status_code, answer.json()["code"]) == (409, "wrong_element_type")
+    assert (await moved(anna, deal, "planning", "installation"))["visit_number"] == 2
