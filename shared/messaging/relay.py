@@ -68,7 +68,7 @@ class Relay:
         self._woken.set()
 
     def stop(self) -> None:
-        """`run` ends after the round that is under way and gives the lease back."""
+        """`run` sends what has been committed until now, ends, and gives the lease back."""
         self._stopping.set()
         self._woken.set()
 
@@ -97,12 +97,15 @@ class Relay:
 
     async def _rounds(self, raw: Raw) -> None:
         """On one connection as long as nothing goes wrong: a check-out for each round would cost another round trip."""
-        while not self._stopping.is_set():
+        while True:
+            last = self._stopping.is_set()
             self._woken.clear()
             gone = await self._round(raw) if self.leads else 0
             if self.leads:
                 self._failures, self.last_error = 0, None
             if gone < self._most:
+                if last:
+                    return
                 await _rest(self._backstop, self._woken)
 
     async def _round(self, raw: Raw) -> int:

@@ -134,6 +134,19 @@ async def test_a_wake_is_all_it_takes(kit: Kit) -> None:
             await until(lambda key=key: key in post.sent, within=5)  # type: ignore[misc]
 
 
+async def test_what_was_committed_before_the_stop_still_goes(kit: Kit) -> None:
+    post = Post()
+    relay = Relay(kit.database, post, most=2, backstop=timedelta(seconds=60))
+    async with running(relay):
+        await until(lambda: relay.leads)
+        await put(kit, "1")
+        relay.wake()
+        await until(lambda: post.sent == ["1"])
+        await put(kit, "2", "3", "4", "5", "6")
+
+    assert post.sent == ["1", "2", "3", "4", "5", "6"]
+
+
 async def test_without_a_wake_the_backstop_finds_the_rows(kit: Kit) -> None:
     post = Post()
     async with running(Relay(kit.database, post, backstop=timedelta(milliseconds=20))):
