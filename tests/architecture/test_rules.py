@@ -122,9 +122,7 @@ def no_route_without_scope(file: Source) -> Found:
 def no_commit(file: Source) -> Found:
     """Transactions begin and end in shared/runtime/database.py."""
     for called, node in calls(file):
-        begins = re.search(r"\.(begin|begin_nested)$", called)
-        ends = re.search(r"\.(commit|rollback)$", called) and not node.args and not node.keywords
-        if begins or ends:
+        if re.search(r"\.(begin|begin_nested|commit|rollback)$", called) and not node.args and not node.keywords:
             yield node
 
 
