@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from deploy.compatibility import Json
+from deploy.openapi import SERVICES, wired
 from deploy.published import API, EXAMPLES, WithoutTitles, closed
 from shared.contracts import ALL
 from shared.messaging.contract import Contract
 from shared.messaging.topics import Topic, declared
 from shared.runtime.service import Service
 
-SERVICES = ("deals", "automation", "billing", "scheduler", "notifications")
 BINDING = {"bindingVersion": "0.5.0"}
 REF = "#/components/schemas/"
 Used = Mapping[tuple[str, str], frozenset[type[Contract]]]
@@ -177,5 +177,6 @@ def schemas(contracts: Iterable[type[Contract]]) -> Json:
 
 
 def document_files() -> dict[Path, Json]:
-    files = {API / f"asyncapi-{service}.json": document(f"Dealwright {service}", [service]) for service in SERVICES}
-    return {**files, API / "asyncapi.json": document("Dealwright", SERVICES)}
+    services = wired()
+    files = {API / f"asyncapi-{service}.json": document(f"Dealwright {service}", [service]) for service in services}
+    return {**files, API / "asyncapi.json": document("Dealwright", services)}
