@@ -181,6 +181,8 @@ DEFAULT = "fake"
 # ---------------------------------------------------------------------------------------------------------- effects
 
 SLOWEST = timedelta(minutes=1)
+ROAD: httpx.AsyncBaseTransport | None = None
+"""How the test provider reaches the shop; None is the network. Tests put the application itself here."""
 
 
 def webhook_body(tenant: UUID, request: Mapping[str, Any]) -> bytes:
@@ -197,7 +199,7 @@ async def send_webhook(claimed: Claimed) -> Performed:
     secret = b"nobody knows this one" if spoilt else settings().secrets[0]
     headers = {"content-type": "application/json", **signed(claimed.request["event_id"], clock.now(), body, secret)}
     try:
-        async with httpx.AsyncClient(timeout=10) as shop:
+        async with httpx.AsyncClient(timeout=10, transport=ROAD) as shop:
             answer = await shop.post(f"{settings().base}/v1/provider-events/fake", content=body, headers=headers)
     except httpx.HTTPError as error:
         return _later(claimed, {"error": type(error).__name__})

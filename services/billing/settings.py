@@ -45,8 +45,10 @@ class BillingSettings(BaseSettings):
     @property
     def base(self) -> str:
         """Without a slash at the end."""
+        if self.public_base is not None:
+            return self.public_base
         process = kit.settings()
-        return self.public_base or f"http://{process.host}:{process.port}"
+        return f"http://{process.host}:{process.port}"
 
     @property
     def secrets(self) -> tuple[bytes, ...]:
