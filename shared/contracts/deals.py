@@ -514,7 +514,7 @@ class ContactDeleted(Fact, type="deals.ContactDeleted.v1", topic=EVENTS, key=("c
 
 
 class CompanyDeleted(Fact, type="deals.CompanyDeleted.v1", topic=EVENTS, key=("company_id",)):
-    """A company is gone. Heard by automation, billing, notifications."""
+    """A company is gone. Heard by automation, billing."""
 
     company_id: Uuid
     erased: bool
@@ -629,7 +629,7 @@ class FileRemoved(FileFact, type="deals.FileRemoved.v1", topic=EVENTS, key=("fil
 
 
 class TenantRegistered(Fact, type="deals.TenantRegistered.v1", topic=EVENTS, key=("tenant_id",)):
-    """A company uses Dealwright; `rehearsal`: its effects go to the sandbox, for good. Heard by all."""
+    """A company uses Dealwright; `rehearsal`: its effects go to the sandbox, for good. Heard by all others."""
 
     tenant_id: Uuid
     name: str
@@ -639,19 +639,19 @@ class TenantRegistered(Fact, type="deals.TenantRegistered.v1", topic=EVENTS, key
 
 
 class TenantSuspended(Fact, type="deals.TenantSuspended.v1", topic=EVENTS, key=("tenant_id",)):
-    """Its requests are refused, its effects wait. Heard by all."""
+    """Its requests are refused, its effects wait. Heard by all others."""
 
     tenant_id: Uuid
 
 
 class TenantResumed(Fact, type="deals.TenantResumed.v1", topic=EVENTS, key=("tenant_id",)):
-    """No longer suspended. Heard by all."""
+    """No longer suspended. Heard by all others."""
 
     tenant_id: Uuid
 
 
 class CredentialIssued(Fact, type="deals.CredentialIssued.v1", topic=EVENTS, key=("credential_id",)):
-    """A key may be used; `hmac` is of its secret, which is stored nowhere. `actor`: key:<client>, user:<employee>. Heard by all."""
+    """A key may be used; `hmac` is of its secret, which is stored nowhere. `actor`: key:<client>, user:<employee>. Heard by all others."""
 
     credential_id: Uuid
     tenant_id: Uuid
@@ -662,7 +662,7 @@ class CredentialIssued(Fact, type="deals.CredentialIssued.v1", topic=EVENTS, key
 
 
 class CredentialRevoked(Fact, type="deals.CredentialRevoked.v1", topic=EVENTS, key=("credential_id",)):
-    """A key may no longer be used. Heard by all."""
+    """A key may no longer be used. Heard by all others."""
 
     credential_id: Uuid
     tenant_id: Uuid

@@ -205,7 +205,7 @@ class Absence(Value):
 
 
 class CalendarChanged(Fact, type="scheduler.CalendarChanged.v1", topic=EVENTS, key=("employee_id", "calendar")):
-    """A calendar, in full. `calendar`: company, employee. `weekly` maps mon to sun. `clock`: in, out. Heard by automation, scheduler."""
+    """A calendar, in full. `calendar`: company, employee. `weekly` maps mon to sun. `clock`: in, out. Heard by automation."""
 
     calendar: str
     employee_id: Uuid | None = None
@@ -328,11 +328,11 @@ class RoomFact(Fact):
 
 
 class RoomAdded(RoomFact, type="scheduler.RoomAdded.v1", topic=EVENTS, key=("room_id",)):
-    """A room exists. Heard by automation."""
+    """A room exists. Heard by automation, notifications."""
 
 
 class RoomChanged(RoomFact, type="scheduler.RoomChanged.v1", topic=EVENTS, key=("room_id",)):
-    """A room's fields are new. Heard by automation."""
+    """A room's fields are new. Heard by automation, notifications."""
 
 
 class RoomRetired(RoomFact, type="scheduler.RoomRetired.v1", topic=EVENTS, key=("room_id",)):

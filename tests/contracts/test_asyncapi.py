@@ -6,6 +6,7 @@ its white space."""
 from __future__ import annotations
 
 import json
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,13 @@ def test_the_merged_document_has_every_message_and_every_channel() -> None:
 def test_nobody_receives_the_commands_of_others(service: str) -> None:
     received = {topic for action, topic in used(service) if action == "receive"}
     assert {topic for topic in received if topic.endswith(".commands")} == {f"{service}.commands"}
+
+
+@pytest.mark.parametrize("service", wired())
+def test_a_contract_names_those_who_hear_it(service: str) -> None:
+    heard = {contract for (action, _), contracts in used(service).items() if action == "receive" for contract in contracts}
+    named = re.compile(rf"Heard by[^.]*\b({service}|all others)\b")
+    assert [c.type for c in heard if c.topic.endswith(".events") and not named.search(" ".join((c.__doc__ or "").split()))] == []
 
 
 def test_a_payload_is_the_published_schema() -> None:
