@@ -2,7 +2,6 @@
 
     shared/contracts/schemas/<type>.json    JSON Schema 2020-12, closed per version (E9)
     docs/api/asyncapi-<service>.json        AsyncAPI 3, one per service, and the merged asyncapi.json (E10)
-    docs/api/openapi-<service>.json         OpenAPI 3.1 (H1)
     docs/api/openapi-<service>.json         OpenAPI 3.1, one per service (H1)
 
 A change that is not additive is refused; `--unreleased` writes it all the same, for types nobody outside has seen yet."""

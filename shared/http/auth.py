@@ -231,11 +231,13 @@ def needs(*scopes: str, also: tuple[str, ...] = ()) -> Any:
     return Depends(Guard(scopes, also=also))
 
 
-def public(reason: str) -> Any:
-    """A door without a credential: it has a token or a signature of its own, and says here why it is open."""
+def public(reason: str, *, also: tuple[str, ...] = ()) -> Any:
+    """A door without a credential: it has a token or a signature of its own, and says here why it is open.
+
+    `also` as in `needs`; ("",) lets every query parameter pass, for pages that others link to."""
     if not reason:
         raise ValueError("say why this door is open")
-    return Depends(Guard((), is_open=True, reason=reason))
+    return Depends(Guard((), is_open=True, reason=reason, also=also))
 
 
 def signed_in(reason: str) -> Any:
