@@ -34,7 +34,7 @@ from services.deals.domain.pipeline import PIPELINE, Stage
 from services.deals.domain.tenant import TENANT
 from services.deals.replicas import TIMELINE
 from shared.es.aggregate import Aggregate
-from shared.es.errors import Fault, Rejected
+from shared.es.errors import Fault, NotFound, Rejected
 from shared.es.recorded import Recorded
 from shared.http.auth import SCOPES, needs
 from shared.http.commands import Answer, Door, Result
@@ -215,6 +215,38 @@ async def change_stage(id: Id, stage_id: Id, body: bodies.StageChanges, door: Wr
 @API.put("/v1/pipelines/{id}/stage-order", operation_id="pipelines_reorder", tags=["pipelines"])
 async def reorder_stages(id: Id, body: bodies.StageOrder, door: Writer) -> Response:
     return await door.ask(directory.reorder_stages(asker(door), id, body.stage_ids), answer=changed(PIPELINE, id, views.pipeline_body))
+
+
+@API.post("/v1/pipelines/{id}/stage-replacements", operation_id="pipelines_replace_stage", status_code=202, tags=["pipelines"])
+async def replace_stage(id: Id, body: bodies.StageReplacement, door: Writer) -> Response:
+    """The stage takes no arrivals from now on; how many elements are left stands at `Location` (D60)."""
+    rules = {"archive": "archived", "move": "moved"}[body.rules]
+    asked = directory.replace_stage(asker(door), id, body.stage_id, body.replacement_stage_id, body.automation, rules)
+
+    def answer(done: Result) -> Answer:
+        given = changed(PIPELINE, id, views.pipeline_body)(done)
+        return Answer(202, given.body, location=f"/v1/pipelines/{id}/stage-replacements/{body.stage_id}", etag=given.etag)
+
+    return await door.ask(asked, answer=answer)
+
+
+@API.get("/v1/pipelines/{id}/stage-replacements/{stage_id}", operation_id="pipelines_stage_replacement", tags=["pipelines"])
+async def show_replacement(id: Id, stage_id: Id, door: Reader) -> Response:
+    """`elements_left` 0 and state `done`: the stage is gone."""
+    state, version = await door.state_at(PIPELINE, str(id))
+    begun = (state.replacements or {}).get(stage_id)
+    if begun is None:
+        raise NotFound("This stage is not being replaced.")
+    left = [select(func.count()).select_from(t).where(t.c.stage_id == stage_id, t.c.deleted.is_(False)) for t in (views.DEALS, views.LEADS)]
+    number = (await door.one(select(sum_of(left).label("number"))))["number"]
+    progress = "replacing" if state.stage(stage_id) else "done"
+    body = {"stage_id": str(stage_id), "replacement_stage_id": str(begun.replacement_id), "state": progress, "elements_left": number}
+    return door.shown(version, body)
+
+
+def sum_of(counts: Sequence[Select[Any]]) -> Any:
+    first_one, *others = (count.scalar_subquery() for count in counts)
+    return sum(others, start=first_one)
 
 
 @API.post("/v1/pipelines/{id}/archivals", operation_id="pipelines_archive", tags=["pipelines"])
@@ -981,7 +1013,7 @@ async def register_tenant(body: bodies.NewTenant, door: TenantAdmin) -> Response
     there = door.in_tenant(body.id or new_id())
     id = there.caller.tenant
     new = directory.NewTenant(id, body.name, body.language, body.zone, body.rehearsal)
-    return await there.ask(directory.register_tenant(asker(there), new), answer=made(TENANT, id, views.tenant_body, "tenants"))
+    return await there.ask(*directory.register_tenant(asker(there), new), answer=made(TENANT, id, views.tenant_body, "tenants"))
 
 
 @API.get("/v1/tenants/{id}", operation_id="tenants_show", tags=["tenants"])

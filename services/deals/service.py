@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from services.deals.api import API
 from services.deals.asks.first_start import FirstStart
+from services.deals.asks.replacements import Replacements
 from services.deals.handlers import HANDLERS
 from services.deals.publications import refusal
 from services.deals.replicas import REPLICAS
@@ -19,5 +20,5 @@ SERVICE = Service(
     refusal=refusal,
     directory=own_directory(),
     replicas=REPLICAS,
-    loops=(FirstStart,),
+    loops=(FirstStart, Replacements),
 )

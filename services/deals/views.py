@@ -56,6 +56,7 @@ PIPELINES = state_table(
     Column("state", Text, nullable=False),
     Column("is_default", Boolean, nullable=False),
     Column("stage_ids", JSONB, nullable=False),
+    Column("replacing", JSONB, nullable=False),
     Column("language", Text, nullable=False),
     *_times("pipelines_v1"),
 )
@@ -95,11 +96,19 @@ def _pipeline_row(state: Pipeline, recorded: Recorded[Any]) -> Row:
         "state": "archived" if state.archived else "active",
         "is_default": state.settings.is_default,
         "stage_ids": [str(stage.stage_id) for stage in state.stages],
+        "replacing": _replacing(state),
         "language": state.settings.language,
         "created_at": state.created_at,
         "updated_at": recorded.recorded_at,
         "body": pipeline_body(state),
     }
+
+
+def _replacing(state: Pipeline) -> Body:
+    """Stages that still hold elements, each with the stage they go to (D60)."""
+    begun = state.replacements or {}
+    retiring = (begun[stage.stage_id] for stage in state.stages if stage.retiring)
+    return {str(r.stage_id): {"by": str(r.replacement_id), "automation": r.automation} for r in retiring}
 
 
 PIPELINE_ROWS = StateView(PIPELINES, _pipeline_row)
@@ -705,6 +714,14 @@ ELEMENTS_IN_PIPELINE: SqlFinder[int] = SqlFinder(
     "select w.tenant, w.key,"
     " (select count(*) from deals_v1 d where d.tenant = w.tenant and d.pipeline_id = w.key::uuid and not d.deleted)"
     " + (select count(*) from leads_v1 l where l.tenant = w.tenant and l.pipeline_id = w.key::uuid and not l.deleted) as number"
+    " from unnest($1::uuid[], $2::text[]) as w(tenant, key)",
+    _number,
+)
+ELEMENTS_IN_STAGE: SqlFinder[int] = SqlFinder(
+    "elements in a stage",
+    "select w.tenant, w.key,"
+    " (select count(*) from deals_v1 d where d.tenant = w.tenant and d.stage_id = w.key::uuid and not d.deleted)"
+    " + (select count(*) from leads_v1 l where l.tenant = w.tenant and l.stage_id = w.key::uuid and not l.deleted) as number"
     " from unnest($1::uuid[], $2::text[]) as w(tenant, key)",
     _number,
 )

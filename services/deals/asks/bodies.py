@@ -76,6 +76,16 @@ class StageOrder(Body):
     stage_ids: Annotated[tuple[UUID, ...], Field(max_length=50)]
 
 
+class StageReplacement(Body):
+    """Elements go to the replacement, without starting its rules unless `automation` is on; the rules of the stage are
+    archived or moved along (D60)."""
+
+    stage_id: UUID
+    replacement_stage_id: UUID
+    automation: Automation = "suppressed"
+    rules: Literal["archive", "move"]
+
+
 class NoBody(Body):
     """Nothing needs to be said."""
 

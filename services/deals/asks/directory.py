@@ -16,7 +16,16 @@ from services.deals.domain import employee
 from services.deals.domain.credential import CREDENTIAL, IssueCredential, RevokeCredential
 from services.deals.domain.deal import REQUIRABLE as OF_A_DEAL
 from services.deals.domain.employee import EMPLOYEE, AddEmployee, ChangeEmployee, DeactivateEmployee, ReactivateEmployee
-from services.deals.domain.field_set import FIELD_SET, ChangeFields, CreateFieldSet, FieldDefinition, FieldSet, form_id
+from services.deals.domain.field_set import (
+    FIELD_SET,
+    OWNER_TYPES,
+    ChangeFields,
+    CreateFieldSet,
+    FieldDefinition,
+    FieldSet,
+    form_id,
+    template_id,
+)
 from services.deals.domain.fields import shown
 from services.deals.domain.lead import REQUIRABLE as OF_A_LEAD
 from services.deals.domain.pipeline import (
@@ -267,8 +276,8 @@ class NewTenant:
     rehearsal: bool = False
 
 
-def register_tenant(asker: Asker, new: NewTenant) -> Addressed[Any]:
-    """To be asked in the new tenant itself."""
+def register_tenant(asker: Asker, new: NewTenant) -> tuple[Addressed[Any], ...]:
+    """To be asked in the new tenant itself. It starts with one details template for persons and one for companies."""
 
     def register(seen: Facts) -> RegisterTenant | None:
         known = seen.state(TENANT, str(new.tenant_id))
@@ -278,7 +287,17 @@ def register_tenant(asker: Asker, new: NewTenant) -> Addressed[Any]:
             return None
         return RegisterTenant(new.tenant_id, new.name, new.language, new.zone, new.rehearsal, asker.cause(seen))
 
-    return Addressed(TENANT, str(new.tenant_id), register)
+    templates = tuple(_first_template(asker, owner_type) for owner_type in OWNER_TYPES)
+    return (Addressed(TENANT, str(new.tenant_id), register), *templates)
+
+
+def _first_template(asker: Asker, owner_type: str) -> Addressed[Any]:
+    id = template_id(asker.tenant, owner_type, owner_type)
+    return Addressed(
+        FIELD_SET,
+        str(id),
+        lambda seen: CreateFieldSet(id, "details_template", (), asker.cause(seen), owner_type=owner_type, template_code=owner_type),
+    )
 
 
 def suspend_tenant(asker: Asker, tenant_id: UUID) -> Addressed[Any]:

@@ -96,7 +96,7 @@ class FirstTenant:
         hmac = hmac_of(key.secret, self.kit.pepper.get_secret_value())
         issue = issue_credential(asker, NewCredential(key.credential_id, hmac, sorted(SCOPES), OPERATOR, SCOPES))
         id = str(key.credential_id)
-        return Item(id, "first-start", f"{tenant}/{tenant}", Context(tenant, id, id), (register, issue))
+        return Item(id, "first-start", f"{tenant}/{tenant}", Context(tenant, id, id), (*register, issue))
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,7 +71,7 @@ async def ask(house: House, *addressed: Addressed[Any], tenant: UUID | None = No
 
 async def tenant(house: House, id: UUID) -> None:
     new = NewTenant(id, "Acme", "de", "Europe/Berlin")
-    await ask(house, register_tenant(Asker(id, "system", Origin("system")), new), tenant=id)
+    await ask(house, *register_tenant(Asker(id, "system", Origin("system")), new), tenant=id)
 
 
 async def key(house: House, *scopes: str, actor: str = f"user:{ANNA}", of: UUID | None = None) -> str:
@@ -126,7 +126,6 @@ async def furnish(client: httpx.AsyncClient) -> None:
             {"code": "size", "label": "Size", "field_type": "string"},
         ],
     )
-    await made(client, "/v1/field-sets", kind="details_template", owner_type="person", template_code="person")
     sales = stages("sales", "new", "payment-expected", "approval", "won", "lost")
     at = {"owner_id": OLAF, "zone": "Europe/Berlin", "language": "de"}
     await made(client, "/v1/pipelines", id=SALES, code="sales", name="Sales", stages=sales, **at)

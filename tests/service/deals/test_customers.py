@@ -119,6 +119,7 @@ async def test_of_records_made_at_once_one_is_the_default(anna: httpx.AsyncClien
         ({"owner_id": id_of("nobody")}, 422, "unknown_reference"),
         ({"template_code": "other"}, 409, "unknown_template"),
         ({"owner_type": "company", "owner_id": MUSTER}, 409, "unknown_template"),
+        ({"template_code": "company"}, 409, "unknown_template"),
         ({"fields": {"nothing": "x"}}, 422, "validation_failed"),
         ({"addresses": {"secret": {"city": "x"}}}, 422, "validation_failed"),
     ],

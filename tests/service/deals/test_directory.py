@@ -15,6 +15,7 @@ import pytest
 
 from services.deals import settings as own
 from services.deals.asks.first_start import FirstStart, operator_key
+from services.deals.asks.replacements import Replacements
 from services.deals.service import SERVICE
 from shared.runtime import settings as kit
 from shared.testing.stack import Stack
@@ -104,6 +105,32 @@ async def test_codes_of_pipelines_made_at_once_differ(anna: httpx.AsyncClient) -
         return (await anna.post("/v1/pipelines", json=good)).status_code
 
     assert sorted(await asyncio.gather(*(create(n) for n in range(3)))) == [201, 409, 409]
+
+
+async def test_a_replaced_stage_is_emptied_and_goes(house: House, anna: httpx.AsyncClient) -> None:
+    path = f"/v1/pipelines/{SALES}/stages/{stage('sales', 'approval')}"
+    await anna.patch(path, json={"required_fields": ["loss_reason"]}, headers={"If-Match": '"1"'})
+    waiting = [await roof(anna, stage_id=stage("sales", "payment-expected")) for _ in range(3)]
+    await house.forget()
+    body = {"stage_id": stage("sales", "payment-expected"), "replacement_stage_id": stage("sales", "approval"), "rules": "archive"}
+    begun = await anna.post(f"/v1/pipelines/{SALES}/stage-replacements", json=body)
+    assert begun.status_code == 202, begun.text
+    assert (await anna.get(begun.headers["location"])).json()["elements_left"] == 3
+    late = await anna.post("/v1/deals", json={"pipeline_id": SALES, "stage_id": body["stage_id"], "title": "late"})
+    assert (late.status_code, late.json()["code"]) == (409, "stage_retiring")
+
+    loop = Replacements(house.kit)
+    while not await loop.step():
+        pass
+    assert (await anna.get(begun.headers["location"])).json()["state"] == "done"
+    moved = await house.said("StageChanged")
+    assert sorted(m.key for m in moved) == sorted(deal["id"] for deal in waiting)
+    assert {(m.body["reason"], m.body["automation"], m.body["stage_id"]) for m in moved} == {
+        ("stage_replaced", "suppressed", stage("sales", "approval"))
+    }
+    assert (await house.one("StageReplaced"))["rules"] == "archived"
+    assert (await house.one("StagesChanged"))["change"] == "removed"
+    assert [s["code"] for s in (await anna.get(f"/v1/pipelines/{SALES}")).json()["stages"]] == ["new", "approval", "won", "lost"]
 
 
 async def test_an_employee_leaves(house: House, anna: httpx.AsyncClient) -> None:
@@ -227,6 +254,8 @@ async def test_the_operator_registers_suspends_and_resumes_tenants(house: House,
     refused = await anna.post("/v1/credentials", json={"scopes": ["deals:read"], "actor": "key:b2", "tenant_id": new["id"]})
     assert (refused.status_code, refused.json()["code"]) == (409, "tenant_suspended")
     assert not (await anna.post(f"/v1/tenants/{new['id']}/resumptions", json={})).json()["suspended"]
+    templates = [m.body["template_code"] for m in await house.said("FieldSetChanged")]
+    assert templates == ["person", "company"]
     assert [m.key for m in await house.said("TenantRegistered", "TenantSuspended", "TenantResumed")] == [new["id"]] * 3
     async with house.client(await key(house, "deals:read", actor="key:x")) as shop:
         assert (await shop.get("/v1/tenants")).status_code == 403
