@@ -271,7 +271,7 @@ class GroupConsumer:
         assigned: Callable[[frozenset[Partition]], Awaitable[None]],
     ) -> None:
         self._cluster = cluster_of(where)
-        self._short = {self._cluster.full(topic): topic for topic in topics}
+        self._topics = [self._cluster.full(topic) for topic in topics]
         self._inner = AIOKafkaConsumer(
             **self._cluster.client(),
             group_id=self._cluster.full(group),
@@ -285,7 +285,8 @@ class GroupConsumer:
             max_partition_fetch_bytes=LARGEST_RECORD,
             partition_assignment_strategy=(RangePartitionAssignor,),
         )
-        self._inner.subscribe(list(self._short), listener=_Listener(self, revoked, assigned))
+        self._inner.subscribe(self._topics, listener=_Listener(self, revoked, assigned))
+        self._polls = _Polls(self._inner, self._cluster)
 
     async def start(self) -> None:
         """Raises Unavailable when Kafka is away, or a topic is missing."""
@@ -293,17 +294,16 @@ class GroupConsumer:
             await self._inner.start()
         except (KafkaError, OSError, TimeoutError) as error:
             await self.stop(1.0)
-            raise Unavailable(f"Kafka lets nobody in to read {', '.join(self._short)}: {_said(error)}") from error
+            raise Unavailable(f"Kafka lets nobody in to read {', '.join(self._topics)}: {_said(error)}") from error
 
     async def poll(self, most: int) -> dict[Partition, list[KafkaRecord]]:
         """What is there, waiting up to half a second for the first record. Never cancel it, never put it into wait_for (AK-6).
 
         Also called with nothing assigned (AK-14). Raises Unavailable when this membership is beyond repair."""
         try:
-            found = await self._inner.getmany(timeout_ms=500, max_records=most)
+            return await self._polls.next(most)
         except (KafkaError, ConsumerStoppedError) as error:
             raise Unavailable(f"the consumer cannot go on: {_said(error)}") from error
-        return {Partition(self._short[tp.topic], tp.partition): [_record(self._short[tp.topic], r) for r in rs] for tp, rs in found.items()}
 
     async def commit(self, offsets: Offsets, within: float = 5.0) -> bool:
         """Explicit offsets, a deadline (AK-8), and never an exception: offsets are a hint, the inbox is the truth."""
@@ -427,8 +427,43 @@ def _away() -> Any:
         raise Unavailable(f"Kafka does not say: {_said(error)}") from error
 
 
+class _Polls:
+    """`getmany`, which steps over what aiokafka cannot read.
+
+    A header whose name is not UTF-8 makes every poll raise, and holds back what stands before it (AK-22). So the polls that
+    follow take one record each; the one that raises then is the culprit, and is handed out without its content."""
+
+    def __init__(self, inner: Any, cluster: Cluster) -> None:
+        self._inner, self._cluster, self._one_by_one = inner, cluster, False
+
+    async def next(self, most: int | None) -> dict[Partition, list[KafkaRecord]]:
+        try:
+            found = await self._inner.getmany(timeout_ms=500, max_records=1 if self._one_by_one else most)
+        except UnicodeDecodeError as error:
+            return self._stepped_over(error)
+        self._one_by_one &= bool(found)
+        records = ((self._cluster.short(tp.topic), tp.partition, rs) for tp, rs in found.items())
+        return {Partition(topic, partition): [_record(topic, r) for r in rs] for topic, partition, rs in records}
+
+    def _stepped_over(self, error: UnicodeDecodeError) -> dict[Partition, list[KafkaRecord]]:
+        if not self._one_by_one:
+            self._one_by_one = True
+            return {}
+        self._one_by_one = False
+        tp = next(iter(self._inner._fetcher._records))
+        offset = self._inner._subscription.subscription.assignment.state_value(tp).position
+        self._inner.seek(tp, offset + 1)
+        log.error("%s-%d offset %d cannot be read, a header's name is not UTF-8: %s", tp.topic, tp.partition, offset, error)
+        partition, stamp = Partition(self._cluster.short(tp.topic), tp.partition), int(now().timestamp() * 1000)
+        return {partition: [KafkaRecord(*partition, offset, stamp, None, None, (("unreadable", str(error).encode()),))]}
+
+
 def _record(topic: str, r: Any) -> KafkaRecord:
-    return KafkaRecord(topic, r.partition, r.offset, r.timestamp, r.key, r.value, r.headers)
+    """A header without content (null, which other clients may send) becomes an empty one: ours are bytes."""
+    headers = r.headers
+    if None in [content for _, content in headers]:
+        headers = tuple((name, content or b"") for name, content in headers)
+    return KafkaRecord(topic, r.partition, r.offset, r.timestamp, r.key, r.value, headers)
 
 
 async def read_from(
@@ -444,12 +479,13 @@ async def read_from(
         with _away():
             await inner.start()
             await _begin(inner, cluster.full(topic), offsets)
+        polls = _Polls(inner, cluster)
         while True:
             with _away():
-                found = await inner.getmany(timeout_ms=500)
+                found = await polls.next(None)
             for records in found.values():
                 for record in records:
-                    yield _record(topic, record)
+                    yield record
     finally:
         await _let_go(inner.stop(), 5.0)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.record.util import calc_crc32c
 
 from deploy.local.kafka import Kafka
 from deploy.local.network import LOOPBACK, free_ports
@@ -100,6 +102,11 @@ class Lab:
             for value in values:
                 await producer.send_and_wait(tp.topic, value, partition=tp.partition)
 
+    async def fill_unreadable(self, tp: TopicPartition) -> None:
+        """A record with a header whose name is not UTF-8, as a client in C may write it: patched into a finished batch."""
+        async with self.producer() as producer:
+            await send_unreadable(producer, tp)
+
     async def committed(self, group: str, tp: TopicPartition) -> int | None:
         found = await self.admin.list_consumer_group_offsets(group)
         return found[tp].offset if tp in found else None
@@ -116,6 +123,15 @@ class Lab:
     async def members(self, group: str) -> int:
         response = (await self.admin.describe_consumer_groups([group]))[0]
         return len(response.groups[0][5])
+
+
+async def send_unreadable(producer: Any, tp: TopicPartition) -> None:
+    batch = producer.create_batch()
+    batch.append(key=b"k", value=b"{}", timestamp=None, headers=[("QQQQ", b"content")])
+    whole = bytearray(bytes(batch._build()).replace(b"QQQQ", b"\xff\xfe\xfd\xfc"))
+    struct.pack_into(">I", whole, 17, calc_crc32c(bytes(whole[21:])))
+    batch._buffer = bytes(whole)
+    await (await producer.send_batch(batch, tp.topic, partition=tp.partition))
 
 
 class Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships no types

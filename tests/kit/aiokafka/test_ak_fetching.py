@@ -1,15 +1,18 @@
-"""AK-7, AK-12, AK-13, AK-19, AK-20: what comes out of a poll, and what does not."""
+"""AK-7, AK-12, AK-13, AK-19, AK-20, AK-22: what comes out of a poll, and what does not."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from typing import Any
 
-import pytest
 from aiokafka.admin import NewPartitions, RecordsToDelete
 from aiokafka.structs import TopicPartition
+from confluent_kafka import Producer as ForeignProducer
 
+from shared.messaging.kafka import GroupConsumer, read_from
+from shared.messaging.records import Partition
 from tests.kit.aiokafka.lab import Lab, assignment, until
 
 
@@ -134,6 +137,49 @@ async def pause_with_a_full_buffer(lab: Lab) -> tuple[int, int, list[int]]:
         return before, lab.doors["AK20"].answered, offsets
 
 
+async def header_name_that_is_no_text(lab: Lab) -> tuple[list[str], int | None, list[tuple[int, bytes | None]]]:
+    """What four polls of a plain consumer brought and its position; what ours brought."""
+    tp = await lab.topic()
+    await lab.fill(tp, b"before")
+    await lab.fill_unreadable(tp)
+    await lab.fill(tp, b"after")
+    plain: list[str] = []
+    async with lab.consumer(tp.topic) as consumer:
+        while len(plain) < 4:
+            try:
+                plain += ["records" for rs in (await consumer.getmany(timeout_ms=500)).values() for _ in rs]
+            except UnicodeDecodeError:
+                plain.append("raised")
+        position = await consumer.position(tp)
+    ours = GroupConsumer(lab.broker.bootstrap, "ak22", [tp.topic], session=6, revoked=_nothing, assigned=_nothing_for)
+    await ours.start()
+    seen: list[tuple[int, bytes | None]] = []
+    async with asyncio.timeout(15):
+        while len(seen) < 3:
+            seen += [(r.offset, r.value) for rs in (await ours.poll(500)).values() for r in rs]
+    await ours.stop()
+    return plain, position, seen
+
+
+async def header_without_content(lab: Lab) -> list[Any]:
+    tp = await lab.topic()
+    foreign = ForeignProducer({"bootstrap.servers": lab.broker.bootstrap})
+    foreign.produce(tp.topic, value=b"{}", headers=[("none", None), ("some", b"1")])
+    await asyncio.to_thread(foreign.flush, 10)
+    async with lab.consumer(tp.topic) as consumer:
+        theirs = (await asyncio.wait_for(consumer.getone(), 5)).headers
+    async with contextlib.aclosing(read_from(lab.broker.bootstrap, tp.topic)) as records:
+        return [theirs, (await anext(records)).headers]
+
+
+async def _nothing() -> None:
+    return None
+
+
+async def _nothing_for(assigned: frozenset[Partition]) -> None:
+    return None
+
+
 SIDE_BY_SIDE = (
     fetch_task_that_ends,
     deserializer_that_raises,
@@ -143,6 +189,8 @@ SIDE_BY_SIDE = (
     new_partition_from_its_beginning,
     records_deleted_before_they_were_read,
     pause_with_a_full_buffer,
+    header_name_that_is_no_text,
+    header_without_content,
 )
 
 
@@ -174,7 +222,19 @@ async def test_ak_19_a_jump_over_deleted_records_is_told_at_level_info_only(lab:
     assert levels == ["INFO"]
 
 
-async def test_ak_20_a_pause_throws_the_buffer_away_and_fetches_it_again(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
+async def test_ak_20_a_pause_throws_the_buffer_away_and_fetches_it_again(lab: Lab) -> None:
     before, after, offsets = await lab.seen(pause_with_a_full_buffer)
     assert after > before + 400_000
     assert offsets == list(range(100))
+
+
+async def test_ak_22_a_header_name_that_is_no_text_makes_every_poll_raise_and_ours_steps_over_it(lab: Lab) -> None:
+    """Not in the tracker. What stands before such a record is held back with it."""
+    plain, position, ours = await lab.seen(header_name_that_is_no_text)
+    assert plain == ["raised"] * 4
+    assert position == 0
+    assert ours == [(0, b"before"), (1, None), (2, b"after")]
+
+
+async def test_a_header_without_content_is_none_and_ours_is_empty(lab: Lab) -> None:
+    assert await lab.seen(header_without_content) == [(("none", None), ("some", b"1")), (("none", b""), ("some", b"1"))]
