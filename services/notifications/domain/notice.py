@@ -224,6 +224,12 @@ class NoticeRequested:
     urgent: bool
     at: datetime
     origin: Origin
+    suppressed: str | None = None
+
+    @property
+    def sends(self) -> bool:
+        """Whether it is to be sent at once, by an effect."""
+        return self.channel != "in_app" and self.held_until is None and self.suppressed is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -379,6 +385,7 @@ def _asked(c: RequestNotice) -> NoticeRequested:
         urgent=c.urgent,
         at=c.at,
         origin=c.origin,
+        suppressed=c.suppressed,
     )
 
 

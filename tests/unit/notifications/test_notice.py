@@ -118,7 +118,7 @@ def test_the_feed_belongs_to_employees() -> None:
 
 def test_who_does_not_want_to_be_told_is_not() -> None:
     command = mail(channel="in_app", recipient=ANNA, content=PAID, importance="internal", suppressed="preference_off")
-    state = given(NOTICE).when(command).then(in_feed(), NoticeSuppressed("preference_off", NOW, RULE))
+    state = given(NOTICE).when(command).then(in_feed(suppressed="preference_off"), NoticeSuppressed("preference_off", NOW, RULE))
     assert state.status == "suppressed"
 
 

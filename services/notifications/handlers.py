@@ -1,0 +1,62 @@
+"""One handler per aggregate: what it says, the views it keeps, and what it has done outside."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from services.notifications import publications, views
+from services.notifications.domain.notice import NOTICE, Notice, NoticeEvent, NoticeQueued, NoticeRequested
+from services.notifications.domain.preferences import PREFERENCES
+from shared.es.aggregate import Json
+from shared.es.recorded import Recorded
+from shared.messaging.handler import Effect, Handler
+
+MONEY = "_money"
+
+
+def effect_of(notice: Notice, recorded: Recorded[NoticeEvent]) -> Effect | None:
+    """What leaves the house. The key is notice and round, never the attempt.
+
+    Money has kinds of its own, which are never repeated unasked (R15)."""
+    match recorded.event:
+        case NoticeRequested() as asked if asked.sends:
+            return _sending(notice, recorded.aggregate_id)
+        case NoticeQueued():
+            return _sending(notice, recorded.aggregate_id)
+        case _:
+            return None
+
+
+def _sending(notice: Notice, id: str) -> Effect:
+    money = notice.message_class == "money" and notice.channel in ("email", "sms")
+    kind = notice.channel + MONEY if money else notice.channel
+    return Effect(kind, f"{id}/{notice.round}", _request(notice, id))
+
+
+def _request(notice: Notice, id: str) -> Json:
+    content, invitation = notice.content, notice.content.invitation
+    return {
+        "notice_id": id,
+        "round": notice.round,
+        "to": notice.recipient.address,
+        "name": notice.recipient.name,
+        "subject": content.subject,
+        "text": content.text,
+        "html": content.html,
+        "sender": None if content.sender is None else asdict(content.sender),
+        "reply_to": content.reply_to,
+        "importance": notice.importance,
+        "attachments": [asdict(attachment) for attachment in content.attachments],
+        "invitation": None if invitation is None else _plain(asdict(invitation)),
+    }
+
+
+def _plain(fields: dict[str, Any]) -> Json:
+    return fields | {"starts_at": fields["starts_at"].isoformat(), "ends_at": fields["ends_at"].isoformat()}
+
+
+HANDLERS: tuple[Handler[Any, Any, Any], ...] = (
+    Handler(NOTICE, publications.of_notice, (views.NOTICES,), effect_of),
+    Handler(PREFERENCES, views=(views.PREFERENCES,)),
+)

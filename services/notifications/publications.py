@@ -1,0 +1,101 @@
+"""What notifications says: private event -> contract; its CommandRejected. Addresses and texts never appear in it. (notifications 7)"""
+
+from __future__ import annotations
+
+from typing import Any, assert_never
+
+import orjson
+
+from services.notifications.domain import notice as no
+from services.notifications.domain.notice import Notice, NoticeEvent
+from services.notifications.domain.origin import Origin
+from shared.contracts import common, notifications
+from shared.es.errors import Rejected
+from shared.es.recorded import Recorded
+from shared.messaging.contract import Contract
+from shared.messaging.envelope import Envelope, instant
+
+
+def origin_said(origin: Origin) -> common.Origin:
+    return common.Origin(
+        kind=origin.kind,
+        id=origin.id,
+        version=origin.version,
+        visit_id=origin.visit_id,
+        decision_id=origin.decision_id,
+        backfill_id=origin.backfill_id,
+        acting_fallback=origin.acting_fallback,
+        chain=origin.chain,
+    )
+
+
+def of_notice(notice: Notice, recorded: Recorded[NoticeEvent]) -> Contract | None:
+    """What does not go out because its recipient does not want it is as good as delivered to whoever asked for it."""
+    match recorded.event:
+        case no.NoticeSent(at=at, attempts=attempts, message_id=message_id, origin=origin):
+            return _delivered(notice, recorded, origin, instant(at), attempts, message_id)
+        case no.NoticeSuppressed(at=at, origin=origin):
+            return _delivered(notice, recorded, origin, instant(at), 0, None) if notice.request_id else None
+        case no.NoticeFailed(code=code, detail=detail, attempts=attempts, origin=origin):
+            about = _about(notice, recorded, origin)
+            return notifications.NoticeFailed(**about, code=code, detail=detail[:1000], attempts=attempts)
+        case no.NoticeRequested() | no.NoticeJoined() | no.NoticeQueued() | no.NoticeUnknown() | no.NoticeRead():
+            return None
+        case _:
+            assert_never(recorded.event)
+
+
+def _delivered(notice: Notice, recorded: Recorded[Any], origin: Origin, at: str, attempts: int, message_id: str | None) -> Contract:
+    return notifications.NoticeDelivered(
+        **_about(notice, recorded, origin),
+        recipient_kind=notice.recipient.kind,
+        delivered_at=at,
+        attempts=attempts,
+        message_id=message_id,
+    )
+
+
+def _about(notice: Notice, recorded: Recorded[Any], origin: Origin) -> dict[str, Any]:
+    element = notice.element
+    return {
+        "origin": origin_said(origin),
+        "request_id": notice.request_id,
+        "notice_id": recorded.aggregate_id,
+        "channel": notice.channel,
+        "employee_id": notice.recipient.employee_id,
+        "element": None if element is None else common.ElementRef(element_type=element.element_type, element_id=element.element_id),
+    }
+
+
+# ----------------------------------------------------------------------------------------------------------- refusal
+
+
+def refusal(envelope: Envelope, rejected: Rejected) -> Contract:
+    """What was asked is repeated as far as it can be read: the body may be anything."""
+    asked = _read(envelope.data)
+    element = _object(asked.get("element"))
+    return notifications.CommandRejected(
+        request_id=_text(asked.get("request_id")),
+        record_key=envelope.key,
+        command_type=envelope.type,
+        code=rejected.code,
+        detail=rejected.detail[:2000],
+        element_type=_text(element.get("element_type")),
+        element_id=_text(element.get("element_id")),
+        errors=tuple(common.Fault(pointer=f.pointer, code=f.code, detail=f.detail[:500]) for f in rejected.errors[:50]),
+    )
+
+
+def _read(data: bytes) -> dict[str, Any]:
+    try:
+        return _object(orjson.loads(data))
+    except orjson.JSONDecodeError:
+        return {}
+
+
+def _object(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _text(value: object) -> str | None:
+    return value[:200] if isinstance(value, str) else None

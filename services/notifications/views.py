@@ -1,0 +1,156 @@
+"""Tables of notifications' own streams, their rows, and the finders over them. (notifications 10)
+
+The feed is the part of `notices` whose channel is in_app; the queue of what is to be sent are the kit's effects."""
+
+from __future__ import annotations
+
+from datetime import time
+from typing import Any
+
+from sqlalchemy import JSON, Boolean, Column, DateTime, Index, Integer, Text, text
+
+from services.notifications.domain.notice import Notice
+from services.notifications.domain.preferences import Preferences, Quiet
+from shared.es.recorded import Recorded
+from shared.es.view import Row, SqlFinder, StateView, by_column, state_table
+
+
+def _instant(name: str, *, nullable: bool = True) -> Column[Any]:
+    return Column(name, DateTime(timezone=True), nullable=nullable)
+
+
+# ----------------------------------------------------------------------------------------------------------- notices
+
+NOTICES_TABLE = state_table(
+    "notices_v1",
+    Column("channel", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("employee_id", Text),
+    Column("address", Text),
+    Column("topic", Text, nullable=False),
+    Column("importance", Text, nullable=False),
+    Column("message_class", Text, nullable=False),
+    Column("urgent", Boolean, nullable=False),
+    Column("subject", Text),
+    Column("body_text", Text, nullable=False),
+    Column("body_html", Text),
+    Column("element_type", Text),
+    Column("element_id", Text),
+    _instant("held_until"),
+    Column("window_key", Text),
+    _instant("window_until"),
+    Column("number", Integer, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("message_id", Text),
+    Column("code", Text),
+    Column("detail", Text),
+    Column("sandbox", Boolean, nullable=False),
+    _instant("created_at", nullable=False),
+    _instant("sent_at"),
+    _instant("read_at"),
+    Column("correlation_id", Text, nullable=False),
+    Column("causation_id", Text, nullable=False),
+    Column("hops", Integer, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("traceparent", Text),
+    Index("notices_v1_created", "tenant", "created_at", "id"),
+    Index("notices_v1_feed", "tenant", "employee_id", "created_at", postgresql_where=text("channel = 'in_app'")),
+    Index("notices_v1_element", "tenant", "element_id", "created_at"),
+    Index("notices_v1_window", "tenant", "window_key", postgresql_where=text("window_key is not null")),
+    Index("notices_v1_held", "held_until", postgresql_where=text("status = 'held'")),
+)
+
+
+def notice_row(notice: Notice) -> dict[str, Any]:
+    """Also what the HTTP API shows of a notice."""
+    element, window, content = notice.element, notice.window, notice.content
+    return {
+        "channel": notice.channel,
+        "status": notice.status,
+        "employee_id": notice.recipient.employee_id,
+        "address": notice.recipient.address,
+        "topic": notice.topic,
+        "importance": notice.importance,
+        "message_class": notice.message_class,
+        "urgent": notice.urgent,
+        "subject": content.subject,
+        "body_text": content.text,
+        "body_html": content.html,
+        "element_type": element and element.element_type,
+        "element_id": element and element.element_id,
+        "held_until": notice.held_until if notice.status == "held" else None,
+        "window_key": window and window.key,
+        "window_until": window and window.until,
+        "number": notice.count,
+        "attempts": notice.attempts,
+        "message_id": notice.message_id,
+        "code": notice.code,
+        "detail": notice.detail,
+        "sandbox": notice.sandbox,
+        "created_at": notice.created_at,
+        "sent_at": notice.sent_at,
+        "read_at": notice.read_at,
+    }
+
+
+def _notice(notice: Notice, recorded: Recorded[Any]) -> Row:
+    c = recorded.context
+    chain = {"correlation_id": c.correlation_id, "causation_id": str(recorded.id), "hops": c.hops}
+    return {**notice_row(notice), **chain, "actor": c.actor, "traceparent": c.traceparent}
+
+
+NOTICES: StateView[Notice] = StateView(NOTICES_TABLE, _notice)
+
+
+def _itself(row: Row) -> Row:
+    return row
+
+
+WINDOWS: SqlFinder[Row] = by_column("windows", NOTICES_TABLE, "window_key", _itself, order="t.created_at desc, t.id")
+"""Notices with this window key, the newest first; whether the window is still open is asked with the batch's clock."""
+
+HELD_FOR: SqlFinder[Row] = by_column(
+    "held for an employee", NOTICES_TABLE, "employee_id", _itself, where="t.status = 'held' and t.window_key is not null"
+)
+
+HELD_DUE = """
+select n.tenant, n.id, n.version, n.correlation_id, n.causation_id, n.hops, n.actor, n.traceparent,
+       coalesce((select e.active from employees_v1 e where e.tenant = n.tenant and e.id = n.employee_id), true) as active
+from notices_v1 n
+where n.status = 'held' and n.held_until <= $1::timestamptz
+  and not exists (select 1 from blocked b where b.consumer = 'held notices' and b.key = n.tenant::text || '/' || n.id
+                                            and (b.next_at is null or b.next_at > $1::timestamptz))
+order by n.held_until, n.id limit $2 for update of n skip locked
+"""
+NEXT_HELD = "select min(held_until) from notices_v1 where status = 'held'"
+
+# ------------------------------------------------------------------------------------------------------- preferences
+
+PREFERENCES_TABLE = state_table(
+    "preferences_v1",
+    Column("channels", JSON, nullable=False),
+    Column("quiet_hours", JSON, nullable=False),
+    Column("digest", Text),
+)
+
+
+def preferences_row(preferences: Preferences) -> dict[str, Any]:
+    """Also what the HTTP API shows."""
+    digest = preferences.digest
+    return {
+        "channels": {topic: list(channels) for topic, channels in preferences.channels.items()},
+        "quiet_hours": [{"starts": f"{q.starts:%H:%M}", "ends": f"{q.ends:%H:%M}"} for q in preferences.quiet_hours],
+        "digest": None if digest is None else f"{digest:%H:%M}",
+    }
+
+
+PREFERENCES: StateView[Preferences] = StateView(PREFERENCES_TABLE, lambda preferences, recorded: preferences_row(preferences))
+
+
+def _preferences(row: Row) -> Preferences:
+    quiet = tuple(Quiet(time.fromisoformat(q["starts"]), time.fromisoformat(q["ends"])) for q in row["quiet_hours"])
+    digest = None if row["digest"] is None else time.fromisoformat(row["digest"])
+    return Preferences({topic: tuple(channels) for topic, channels in row["channels"].items()}, quiet, digest)
+
+
+PREFERENCES_OF: SqlFinder[Preferences] = by_column("preferences of an employee", PREFERENCES_TABLE, "id", _preferences)
