@@ -21,6 +21,10 @@ _SUSPECT = re.compile(rb"\\u00[0189]|\\u007f|\\[bfr]|\x7f|\xc2[\x80-\x9f]", re.I
 """What a JSON document must contain if one of its strings holds a control character other than line feed and tab."""
 
 
+_NAMES = re.compile(rb'"\s*:')
+"""One for every name of the document, and perhaps some inside of strings: more than there are names is only a suspicion."""
+
+
 class _Twice(ValueError):
     pass
 
@@ -35,7 +39,7 @@ def fault_in(body: bytes) -> Problem | None:
         return Problem("malformed-json", f"The body is not valid JSON: {_told(error)}.")
     if body.count(b"{") + body.count(b"[") > MAX_DEPTH and _depth(document) > MAX_DEPTH:
         return Problem("malformed-json", f"The body is nested deeper than {MAX_DEPTH}.")
-    if body.count(b"{") and (name := _name_that_stands_twice(body)) is not None:
+    if len(_NAMES.findall(body)) != _names(document) and (name := _name_that_stands_twice(body)) is not None:
         return Problem("malformed-json", f"The key {name[:80]!r} stands twice in one object.")
     if _SUSPECT.search(body) and (faults := list(_control_characters(document, "#"))):
         return Problem("validation-failed", "Text holds control characters.", errors=faults[:50])
@@ -56,6 +60,17 @@ def _depth(document: Any) -> int:
         deepest += 1
         level = [value for each in inside for value in (each.values() if isinstance(each, dict) else each)]
     return deepest
+
+
+def _names(document: Any) -> int:
+    """Members of all objects."""
+    match document:
+        case dict():
+            return len(document) + sum(_names(value) for value in document.values() if isinstance(value, dict | list))
+        case list():
+            return sum(_names(value) for value in document if isinstance(value, dict | list))
+        case _:
+            return 0
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> None:

@@ -212,7 +212,7 @@ class Door:
         return sha256(address + b"\n" + await self.body()).digest()
 
     def _idempotency_key(self) -> str:
-        key = self._request.headers.get("idempotency-key")
+        key = self._exchange.headers.get(b"idempotency-key")
         if key is None:
             if self._request.method == "POST":
                 raise Problem("idempotency-key-missing")
@@ -222,7 +222,7 @@ class Door:
         return key
 
     def _expected_version(self, *, needed: bool) -> int | None:
-        header = self._request.headers.get("if-match")
+        header = self._exchange.headers.get(b"if-match")
         if header is None:
             if needed and self._request.method in ("PATCH", "PUT", "DELETE"):
                 raise Problem("precondition-required")
@@ -266,7 +266,7 @@ class Door:
     def shown(self, version: int, body: Any) -> Response:
         """A resource with its ETag; 304 when the caller has this version already."""
         etag = f'"{version}"'
-        known = self._request.headers.get("if-none-match", "")
+        known = self._exchange.headers.get(b"if-none-match", "")
         if known.strip() == "*" or etag in (tag.strip().removeprefix("W/") for tag in known.split(",")):
             return Response(status_code=304, headers={"ETag": etag})
         return JsonAnswer(body, headers={"ETag": etag})

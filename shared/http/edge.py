@@ -34,7 +34,7 @@ SECURITY: tuple[tuple[bytes, bytes], ...] = (
 QUIET = frozenset({"/livez", "/readyz", "/metrics"})
 _NAME = re.compile(r"[\x21-\x7e]{1,128}")
 _WITHOUT_BODY = frozenset({"GET", "HEAD", "OPTIONS"})
-_JSON = re.compile(rb"application/(?:[a-z0-9.+-]+\+)?json\b", re.IGNORECASE)
+_JSON = re.compile(r"\s*application/(?:[a-z0-9.+-]+\+)?json\b", re.IGNORECASE)
 BODY_SECONDS = 15.0
 
 
@@ -79,8 +79,9 @@ class Edge:
             raise Problem("validation-failed", "NUL is not allowed.", errors=[Fault("query", "control_character", "NUL is not allowed.")])
         if scope["method"] in _WITHOUT_BODY:
             return receive
-        kind, length = _content(scope["headers"])
-        if kind.startswith(b"multipart/"):
+        kind, declared = exchange.headers.get(b"content-type", ""), exchange.headers.get(b"content-length", "")
+        length = int(declared) if declared.isdecimal() and len(declared) < 20 else 0
+        if kind[:10].lower() == "multipart/":
             return self._upload(scope, receive, length)
         if length > MAX_BODY:
             raise _too_large(MAX_BODY)
@@ -140,28 +141,21 @@ def _with_ours(headers: Iterable[tuple[bytes, bytes]], exchange: Exchange) -> li
     return found
 
 
+_READ = frozenset(
+    (
+        *(b"content-type", b"content-length", b"traceparent", b"x-correlation-id"),
+        *(b"authorization", b"idempotency-key", b"if-match", b"if-none-match"),
+    )
+)
+
+
 def _opened(scope: Scope) -> Exchange:
-    correlation = traceparent = None
-    for name, value in scope["headers"]:
-        if name == b"x-correlation-id":
-            correlation = value.decode("latin-1")
-        elif name == b"traceparent":
-            traceparent = value.decode("latin-1")
+    headers = {name: value.decode("latin-1") for name, value in scope["headers"] if name in _READ}
     request_id = str(new_id())
+    correlation = headers.get(b"x-correlation-id")
     if correlation is None or not _NAME.fullmatch(correlation):
         correlation = request_id
-    return Exchange(request_id, correlation, continued(traceparent), scope["path"], monotonic())
-
-
-def _content(headers: Headers) -> tuple[bytes, int]:
-    """Content type in lower case and declared length (0 if none is declared)."""
-    kind, length = b"", 0
-    for name, value in headers:
-        if name == b"content-type":
-            kind = value.strip().lower()
-        elif name == b"content-length" and value.isdigit():
-            length = int(value)
-    return kind, length
+    return Exchange(request_id, correlation, continued(headers.get(b"traceparent")), scope["path"], monotonic(), headers)
 
 
 async def _read(receive: Receive) -> bytes:

@@ -39,6 +39,8 @@ class Exchange:
     traceparent: str
     path: str
     started: float
+    headers: dict[bytes, str]
+    """The headers that the edge and the doors read, lower-case names."""
     body: bytes | None = None
     fault: Problem | None = None
     caller: Caller | None = None
@@ -68,6 +70,14 @@ def continued(traceparent: str | None) -> str:
     return f"00-{trace}-{secrets.token_hex(8)}-{flags}"
 
 
+class Ready(Response):
+    """An answer whose bytes and headers are made already."""
+
+    def __init__(self, status: int, body: bytes, headers: list[tuple[bytes, bytes]]) -> None:
+        self.status_code, self.body, self.raw_headers = status, body, headers
+        self.background = None
+
+
 class JsonAnswer(Response):
     """A JSON body in our own form (instants, decimals); no body at all for None."""
 
@@ -79,15 +89,15 @@ class JsonAnswer(Response):
 
 def rendered(answer: Answer, *, replayed: bool = False) -> Response:
     """The answer on the wire: ETag, Location and its own headers."""
-    response = JsonAnswer(answer.body, answer.status)
-    if answer.body is None:
-        del response.headers["content-type"]
+    body = b"" if answer.body is None else to_bytes(answer.body)
+    headers = [(b"content-length", b"%d" % len(body))]
+    if answer.body is not None and not any(name == "Content-Type" for name, _ in answer.headers):
+        headers.append((b"content-type", b"application/json"))
     if answer.location is not None:
-        response.headers["Location"] = answer.location
+        headers.append((b"location", answer.location.encode("latin-1")))
     if answer.etag is not None:
-        response.headers["ETag"] = f'"{answer.etag}"'
-    for name, value in answer.headers:
-        response.headers[name] = value
+        headers.append((b"etag", b'"%d"' % answer.etag))
+    headers.extend((name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers)
     if replayed:
-        response.headers["Idempotency-Replayed"] = "true"
-    return response
+        headers.append((b"idempotency-replayed", b"true"))
+    return Ready(answer.status, body, headers)

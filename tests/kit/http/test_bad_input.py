@@ -276,6 +276,16 @@ def test_no_body_raises(body: bytes) -> None:
     assert fault is None or fault.slug in ("malformed-json", "validation-failed")
 
 
+names = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=3)
+
+
+@given(st.lists(st.tuples(names, st.sampled_from(['"x"', '"\\":"', '"\\\\"', '{"y":1}', '[{"z":2}]'])), max_size=4), st.sampled_from(["", " "]))
+def test_a_name_that_stands_twice_is_found_whatever_the_strings_hold(members: list[tuple[str, str]], blank: str) -> None:
+    body = "{" + ",".join(f"{json.dumps(name)}{blank}:{value}" for name, value in members) + "}"
+    twice = len({name for name, _ in members}) != len(members)
+    assert (fault_in(body.encode()) is not None) == twice
+
+
 @given(st.integers(1, 60), st.booleans())
 def test_depth_is_counted_exactly(depth: int, lists: bool) -> None:
     body = (b"[" * depth + b"]" * depth) if lists else (b'{"a":' * depth + b"1" + b"}" * depth)
