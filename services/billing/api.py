@@ -16,7 +16,7 @@ from uuid import UUID, uuid5
 import structlog
 from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import HTMLResponse
-from pydantic import Field
+from pydantic import ConfigDict, Field
 from sqlalchemy import ColumnElement, Select, exists, func, or_, select
 from starlette.responses import Response
 
@@ -28,7 +28,7 @@ from services.billing.domain.customer import Buyer, CompanyCard, Customer, Detai
 from services.billing.domain.invoice import INVOICE, ChangeInvoice, CreateInvoice, Invoice
 from services.billing.domain.money import Line, Money, digits_of, invalid, known_currency, lines_of, minor_units, totals_of
 from services.billing.domain.origin import BY_ITSELF, Asked, Origin
-from services.billing.domain.payment import BY_HAND, PAYMENT
+from services.billing.domain.payment import BY_HAND, GIVE_BACK, PAYMENT
 from services.billing.domain.payment_document import (
     DOCUMENTS,
     CancelDocument,
@@ -173,6 +173,11 @@ def given_lines(lines: Sequence[NewLine], currency: str) -> tuple[Line, ...]:
     return lines_of([line.given() for line in lines], currency)
 
 
+def example(**fields: Any) -> ConfigDict:
+    """What the API document shows for a body."""
+    return ConfigDict(json_schema_extra={"examples": [fields]})
+
+
 class Reason(Body):
     reason: LongText = ""
 
@@ -269,6 +274,15 @@ def made(done: Result, body: Any, location: str, version: int, *, same: bool) ->
 class NewInvoice(Body):
     """Own rows, or `{deal_id, fill_from_deal: true}`. `amount` counts when there are no lines (D44)."""
 
+    model_config = example(
+        title="Roof 2026",
+        customer={"contact_id": "019cad8f-ac00-7aaa-9d09-9a7b27c1a001"},
+        currency="EUR",
+        prices_include_tax=True,
+        lines=[{"name": "Roof tiles", "quantity": "2", "unit_price": "50.00", "tax_rate": "19"}],
+        due_in_days=14,
+        issue=True,
+    )
     id: UUID | None = None
     deal_id: UUID | None = None
     fill_from_deal: Flag = False
@@ -477,6 +491,8 @@ async def cancel_invoice(id: Id, body: Cancellation, door: Annotated[Door, WRITE
 class NewCreditNote(Reason):
     """Exactly one of `lines` and `amount` (of the total, with tax)."""
 
+    model_config = example(amount="30.00", reason="Two tiles were broken")
+
     id: UUID | None = None
     lines: NewLines = ()
     amount: PositiveDecimalText | None = None
@@ -526,6 +542,11 @@ async def get_credit_note(id: Id, door: Annotated[Door, READ]) -> Response:
     return door.shown(version, shown.credit_note(note))
 
 
+@API.get("/v1/credit-notes/{id}/events", operation_id="credit_notes_events", tags=["credit notes"])
+async def credit_note_events(id: Id, door: Annotated[Door, READ], paging: Page) -> Response:
+    return await door.history(CREDIT_NOTE, str(id), paging)
+
+
 # ------------------------------------------------------------------------------------------------- payment documents
 
 
@@ -533,6 +554,8 @@ class NewDocumentBody(Body):
     """Prepared under an order number, or with `link` made ready to be paid; a further one needs `additional` (S24).
 
     It covers the invoice named, else the deal's newest open one, else (or with `covers_deal`) rows given or the deal's own (F3)."""
+
+    model_config = example(deal_id="019cad8f-ac00-7f0a-a4ce-0d57a8bccdcc", link=True, expires_in_days=30)
 
     id: UUID | None = None
     deal_id: UUID | None = None
@@ -644,16 +667,24 @@ async def list_documents(
 
 
 @API.get("/v1/payment-documents/{id}", operation_id="payment_documents_get", tags=["payment documents"])
-async def get_document(id: Id, door: Annotated[Door, READ]) -> Response:
-    """With its link, and whether the deal's amount is another one by now (D34d)."""
+async def get_document(id: Id, door: Annotated[Door, READ], version: Version = None) -> Response:
+    """With its link, and whether the deal's amount is another one by now (D34d). Its versions are those of all documents of
+    its deal, which are one stream."""
     card = await document_card(door, str(id))
-    documents, version = await door.state_at(DOCUMENTS, card.stream)
+    documents, at = await door.state_at(DOCUMENTS, card.stream, version)
     document = documents.document(card.id)
     if document is None:
         raise NotFound("There is no such payment document.")
     deal = await _deal(door, card.deal_id) if card.deal_id else None
     amount = shown.money(minor_units(deal["amount"], deal["currency"]), deal["currency"]) if deal else None
-    return door.shown(version, shown.document(document, documents, amount))
+    return door.shown(at, shown.document(document, documents, amount))
+
+
+@API.get("/v1/payment-documents/{id}/events", operation_id="payment_documents_events", tags=["payment documents"])
+async def document_events(id: Id, door: Annotated[Door, READ], paging: Page) -> Response:
+    """Of all payment documents of its deal."""
+    card = await document_card(door, str(id))
+    return await door.history(DOCUMENTS, card.stream, paging)
 
 
 def _answer_document(card: DocumentCard, status: int = 200) -> Any:
@@ -699,6 +730,14 @@ async def expire_document(id: Id, door: Annotated[Door, WRITE]) -> Response:
 
 class NewPayment(Body):
     """Money that somebody saw arrive. `reference` names it: the same twice is one payment."""
+
+    model_config = example(
+        reference="2026-03-02/17",
+        amount={"amount": "100.00", "currency": "EUR"},
+        paid_at="2026-03-02T09:15:00Z",
+        payer="Petra Muster",
+        invoice_id="019cad8f-ac00-7aaa-9d09-9a7b27c1a002",
+    )
 
     reference: Text255
     amount: MoneyBody
@@ -796,6 +835,8 @@ async def payment_events(id: Id, door: Annotated[Door, READ], paging: Page) -> R
 class NewAllocation(Body):
     """`amount` in the payment's currency; `rate` in units of the invoice's currency per unit of the payment's (D32)."""
 
+    model_config = example(invoice_id="019cad8f-ac00-7aaa-9d09-9a7b27c1a002", amount="50.00")
+
     invoice_id: UUID
     amount: PositiveDecimalText
     rate: PositiveDecimalText | None = None
@@ -826,6 +867,8 @@ async def take_back(id: Id, n: Annotated[int, Path(ge=1)], door: Annotated[Door,
 class NewRefund(Reason):
     """`to_be_paid_again`: the invoice is owed again (D27)."""
 
+    model_config = example(amount="30.00", to_be_paid_again=False, reason="Goodwill")
+
     amount: PositiveDecimalText
     to_be_paid_again: Flag = False
 
@@ -836,7 +879,7 @@ async def refund(id: Id, body: NewRefund, door: Annotated[Door, REFUND]) -> Resp
     card, refund_id = await payment_card(door, str(id)), str(clock.new_id())
     money = Money(minor_units(body.amount, card.currency), card.currency)
     item = asks.refund(card, refund_id, money, body.to_be_paid_again, body.reason, asked_by(door))
-    return await door.ask(*item, answer=_answer_payment(card.id, 201 if card.provider == BY_HAND else 202))
+    return await door.ask(*item, answer=_answer_payment(card.id, 202 if card.provider in GIVE_BACK else 201))
 
 
 @API.post("/v1/payments/{id}/reversals", operation_id="payments_reverse", status_code=201, tags=["payments"])
@@ -870,6 +913,8 @@ async def customer_credits(
 class NewSeries(Body):
     """`{year}` in the prefix stands for the year; a yearly series needs it."""
 
+    model_config = example(code="invoice", prefix="RE-{year}-", digits=4, yearly=True, next=1)
+
     code: Code
     prefix: Annotated[str, Field(max_length=40)]
     digits: Whole = 4
@@ -899,9 +944,14 @@ async def list_series(door: Annotated[Door, READ], paging: Page) -> Response:
 
 
 @API.get("/v1/number-series/{code}", operation_id="number_series_get", tags=["number series"])
-async def get_series(code: Annotated[str, Path(max_length=63)], door: Annotated[Door, READ]) -> Response:
-    series, version = await door.state_at(SERIES, code)
-    return door.shown(version, shown.series(series, clock.now().year))
+async def get_series(code: Annotated[str, Path(max_length=63)], door: Annotated[Door, READ], version: Version = None) -> Response:
+    series, at = await door.state_at(SERIES, code, version)
+    return door.shown(at, shown.series(series, clock.now().year))
+
+
+@API.get("/v1/number-series/{code}/events", operation_id="number_series_events", tags=["number series"])
+async def series_events(code: Annotated[str, Path(max_length=63)], door: Annotated[Door, READ], paging: Page) -> Response:
+    return await door.history(SERIES, code, paging)
 
 
 class SeriesChanges(Body):
@@ -927,6 +977,8 @@ async def change_series(code: Annotated[str, Path(max_length=63)], body: SeriesC
 
 class NewQuote(Body):
     """As an invoice; `valid_for_days` from today."""
+
+    model_config = example(deal_id="019cad8f-ac00-7f0a-a4ce-0d57a8bccdcc", fill_from_deal=True, valid_for_days=30)
 
     id: UUID | None = None
     deal_id: UUID | None = None
@@ -994,9 +1046,14 @@ async def list_quotes(
 
 
 @API.get("/v1/quotes/{id}", operation_id="quotes_get", tags=["quotes"])
-async def get_quote(id: Id, door: Annotated[Door, READ]) -> Response:
-    quote, version = await door.state_at(QUOTE, str(id))
-    return door.shown(version, shown.quote(quote))
+async def get_quote(id: Id, door: Annotated[Door, READ], version: Version = None) -> Response:
+    quote, at = await door.state_at(QUOTE, str(id), version)
+    return door.shown(at, shown.quote(quote))
+
+
+@API.get("/v1/quotes/{id}/events", operation_id="quotes_events", tags=["quotes"])
+async def quote_events(id: Id, door: Annotated[Door, READ], paging: Page) -> Response:
+    return await door.history(QUOTE, str(id), paging)
 
 
 @API.post("/v1/quotes/{id}/cancellations", operation_id="quotes_cancel", tags=["quotes"])
@@ -1046,9 +1103,14 @@ async def list_sign_documents(
 
 
 @API.get("/v1/sign-documents/{id}", operation_id="sign_documents_get", tags=["documents to be signed"])
-async def get_sign_document(id: Id, door: Annotated[Door, READ]) -> Response:
-    document, version = await door.state_at(SIGN_DOCUMENT, str(id))
-    return door.shown(version, shown.sign_document(document))
+async def get_sign_document(id: Id, door: Annotated[Door, READ], version: Version = None) -> Response:
+    document, at = await door.state_at(SIGN_DOCUMENT, str(id), version)
+    return door.shown(at, shown.sign_document(document))
+
+
+@API.get("/v1/sign-documents/{id}/events", operation_id="sign_documents_events", tags=["documents to be signed"])
+async def sign_document_events(id: Id, door: Annotated[Door, READ], paging: Page) -> Response:
+    return await door.history(SIGN_DOCUMENT, str(id), paging)
 
 
 @API.post("/v1/sign-documents/{id}/cancellations", operation_id="sign_documents_cancel", tags=["documents to be signed"])

@@ -8,7 +8,7 @@ from services.billing import publications, views
 from services.billing.domain.checkout import CHECKOUT, Checkout, CheckoutEvent, WebhookOwed
 from services.billing.domain.credit_note import CREDIT_NOTE
 from services.billing.domain.invoice import INVOICE
-from services.billing.domain.payment import BY_HAND, PAYMENT, Payment, PaymentEvent, RefundAsked
+from services.billing.domain.payment import GIVE_BACK, PAYMENT, Payment, PaymentEvent, RefundAsked
 from services.billing.domain.payment_document import DOCUMENTS, DocumentsEvent, PaymentDocuments, PaymentLinkCreated
 from services.billing.domain.provider_event import PROVIDER_EVENT
 from services.billing.domain.quote import QUOTE
@@ -41,7 +41,7 @@ def webhook_owed(checkout: Checkout, recorded: Recorded[CheckoutEvent]) -> Effec
 def refund_asked(payment: Payment, recorded: Recorded[PaymentEvent]) -> Effect | None:
     """The provider gives money back: the same refund id on every attempt (R10); asked again after a refusal, it is a new effect."""
     e = recorded.event
-    if not isinstance(e, RefundAsked) or payment.provider == BY_HAND:
+    if not isinstance(e, RefundAsked) or payment.provider not in GIVE_BACK:
         return None
     request: dict[str, Any] = {
         "payment_id": payment.id,

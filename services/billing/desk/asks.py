@@ -21,7 +21,7 @@ from zoneinfo import ZoneInfo
 from services.billing import replicas, views
 from services.billing.domain import allotting
 from services.billing.domain.credit_note import CREDIT_NOTE, IssueCreditNote, totals_of_amount
-from services.billing.domain.customer import Buyer, Customer, buyer_of
+from services.billing.domain.customer import NOBODY, Buyer, Customer, buyer_of
 from services.billing.domain.invoice import (
     INVOICE,
     Allocate,
@@ -39,7 +39,7 @@ from services.billing.domain.invoice import (
 from services.billing.domain.money import Line, Money, Totals, digits_of, half_up, invalid, totals_of
 from services.billing.domain.origin import BY_ITSELF, Asked
 from services.billing.domain.payment import (
-    BY_HAND,
+    GIVE_BACK,
     PAYMENT,
     AllocateCredit,
     AskRefund,
@@ -256,12 +256,17 @@ class Target:
     prepaid: tuple[PaymentCard, ...] = ()
 
     def deal_id(self, given: str | None) -> str | None:
-        if self.document:
-            return self.document.deal_id
-        return self.invoice.deal_id if self.invoice else given
+        """The deal of the document, else of the invoice; what was given where neither is known."""
+        if self.document is None and self.invoice is None:
+            return given
+        return (self.document.deal_id if self.document else None) or (self.invoice.deal_id if self.invoice else None)
 
-    def customer(self) -> Customer:
-        return self.invoice.customer if self.invoice else Customer()
+    def customer(self, seen: Facts, deal_id: str | None) -> Customer:
+        """Whose credit it becomes if nothing takes it: the invoice's customer, else the deal's."""
+        if self.invoice:
+            return self.invoice.customer
+        deal = seen.one(replicas.DEALS, deal_id) if deal_id else None
+        return Customer(deal.contact_id, deal.company_id) if deal else NOBODY
 
 
 def pay(incoming: Incoming, target: Target) -> Item:
@@ -272,7 +277,7 @@ def pay(incoming: Incoming, target: Target) -> Item:
     deal_id = target.deal_id(incoming.deal_id)
     stream = target.document.stream if target.document else documents_of(deal_id, invoice_id)
     place = _Place(incoming, invoice_id, deal_id, stream, target.invoice)
-    items: Item = (place.register(target.customer()),)
+    items: Item = (place.register(target),)
     if invoice_id:
         items = (*_issue_for(place, target), *items, _follow(invoice_id, deal_id, incoming.payment_id, incoming.asked))
     return (*items, place.record()) if stream else items
@@ -308,7 +313,7 @@ class _Place:
         if invoice and invoice.exists and (self.card is None or self.card.deal_id != invoice.deal_id):
             raise NotYet("the invoice was written a moment ago")
 
-    def register(self, customer: Customer) -> Addressed[Any]:
+    def register(self, target: Target) -> Addressed[Any]:
         i = self.incoming
 
         def register(seen: Facts) -> RegisterPayment:
@@ -325,7 +330,7 @@ class _Place:
                 i.payer,
                 self.invoice_id,
                 i.document_id,
-                customer,
+                target.customer(seen, self.deal_id),
                 applied,
                 why,
                 seen.now,
@@ -481,10 +486,10 @@ def create_quote(command: CreateQuote, valid_for_days: int | None, tenant: UUID)
 
 
 def refund(card: PaymentCard, refund_id: str, money: Money, to_be_paid_again: bool, reason: str, asked: Asked) -> Item:
-    """Ask for the refund. What people reported by hand is given back by hand: settled at once. Otherwise the provider is
-    asked (an effect), and `settle_refund` follows when it has answered."""
+    """Ask for the refund. A provider that gives money back is asked (an effect), and `settle_refund` follows its answer. What
+    came another way is given back by hand: settled at once."""
     ask = Addressed(PAYMENT, card.id, AskRefund(refund_id, money, to_be_paid_again, reason, asked))
-    if card.provider != BY_HAND:
+    if card.provider in GIVE_BACK:
         return (ask,)
     back = MoneyBack(card.id, refund_id, card.deal_id, card.invoices, asked)
     return (ask, *settle_refund(back, money.minor, to_be_paid_again, f"manual/{refund_id}"))

@@ -22,7 +22,9 @@ from shared.es.errors import NotFound, Rejected
 Status = Literal["allocated", "partly_allocated", "unallocated", "partly_refunded", "refunded", "reversed"]
 MORE_THAN_DUE = "more_than_due"
 BY_HAND = "manual"
-"""The provider of money that people report; nobody outside is asked to give it back."""
+"""The provider of money that people report over HTTP."""
+GIVE_BACK = frozenset({"fake"})
+"""Providers that are asked to give money back. What came another way is given back by hand, and only noted here."""
 NOTHING = Money(0, "")
 
 # ------------------------------------------------------------------------------------------------------------ state

@@ -26,7 +26,7 @@ from shared.es.aggregate import Aggregate, S
 from shared.es.recorded import Context, Recorded, Stream
 from shared.messaging.contract import Contract
 from shared.messaging.directory import TenantRow
-from shared.messaging.handler import Effect
+from shared.messaging.handler import Effect, InNameOf
 
 R = TypeVar("R")
 
@@ -146,7 +146,7 @@ class Books:
         self.events.append(event)
         handler = HANDLER[a.aggregate.name]
         if (said := handler.publish(state, recorded)) is not None:
-            self.said.append(said)
+            self.said.append(said.contract if isinstance(said, InNameOf) else said)
         if (effect := handler.effect(state, recorded)) is not None:
             self.effects.append(effect)
         for view in handler.views:

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from services.billing.desk import asks
 from services.billing.domain.invoice import Invoice
 from services.billing.domain.money import Money
-from services.billing.domain.payment import PAYMENT, AskRefund, Payment, RefuseRefund, ReversePayment
+from services.billing.domain.payment import GIVE_BACK, PAYMENT, AskRefund, Payment, RefuseRefund, ReversePayment
+from services.billing.provider import PROVIDERS
 from shared.contracts import billing
 from shared.es.errors import NotFound, NotYet, Rejected
 from tests.unit.billing.books import PERSON, TENANT, Books, acme, id_of, line, with_invoice
@@ -305,3 +306,14 @@ def test_reversal_of_nothing_is_refused() -> None:
 
     with refused("more_than_paid"):
         PAYMENT.decide(books.payment("p1"), ReversePayment(id_of("v"), "", None, PERSON))
+
+
+def test_what_came_without_a_provider_that_gives_back_is_given_back_by_hand() -> None:
+    assert frozenset(PROVIDERS) == GIVE_BACK
+    books = with_invoice()
+    books.pay("b1", "100.00", provider="bank")
+    card = books.payment_card(asks.payment_id_of(TENANT, "bank", "b1"))
+
+    books.ask(asks.refund(card, id_of("r1"), Money(4000, "EUR"), True, "", PERSON))
+
+    assert (books.effects, books.invoice("I").status, books.invoice("I").amount_due) == ([], "partially_paid", 4000)
