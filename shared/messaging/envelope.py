@@ -5,11 +5,11 @@ The outbox, parked and quarantined messages keep headers and value byte for byte
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 from uuid import UUID
 
 import orjson
@@ -60,7 +60,7 @@ class Message(Generic[B]):
 
 def instant(at: datetime) -> str:
     """RFC 3339 in UTC with milliseconds and Z."""
-    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{at.microsecond // 1000:03d}Z"
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
 def to_kafka(envelope: Envelope) -> tuple[bytes, Headers, bytes]:
@@ -91,32 +91,42 @@ def to_kafka(envelope: Envelope) -> tuple[bytes, Headers, bytes]:
 
 def from_kafka(key: bytes | None, headers: Headers, value: bytes | None) -> Envelope:
     """An envelope from a record, whichever mode it is in. Raises NotAnEnvelope, with a sentence that names what is wrong."""
-    first: dict[str, bytes] = {}
-    for name, content in headers:
-        first.setdefault(name.lower(), content)
-    if first.get("content-type", b"").startswith(b"application/cloudevents"):
-        return _structured(key, first, headers, value)
-    return _binary(key, first, headers, value)
-
-
-OURS = frozenset(
-    "content-type ce_specversion ce_id ce_source ce_type ce_subject ce_time ce_partitionkey ce_tenantid ce_correlationid"
-    " ce_causationid ce_sequence ce_hops ce_actor traceparent".split()
-)
-
-
-def _binary(key: bytes | None, first: dict[str, bytes], headers: Headers, value: bytes | None) -> Envelope:
-    def text(name: str) -> str:
-        try:
-            return first.get(f"ce_{name}", b"").decode()
-        except UnicodeDecodeError:
-            raise NotAnEnvelope(f"header ce_{name} is not UTF-8") from None
-
+    first = _first(headers)
     unknown = NO_HEADERS if len(headers) <= len(OURS) and first.keys() <= OURS else tuple(h for h in headers if h[0].lower() not in OURS)
-    return _envelope(text, key, value or b"", first.get("traceparent", b"").decode("ascii", "replace"), unknown)
+    if first.get("content-type", b"").startswith(b"application/cloudevents"):
+        return _structured(key, first, unknown, value)
+    return _binary(key, first, unknown, value)
 
 
-def _structured(key: bytes | None, first: dict[str, bytes], headers: Headers, value: bytes | None) -> Envelope:
+def _first(headers: Headers) -> dict[str, bytes]:
+    """By name in lower case, the first of each."""
+    names = "".join([name for name, _ in headers])
+    if names == names.lower():
+        return dict(reversed(headers))
+    return {name.lower(): content for name, content in reversed(headers)}
+
+
+ATTRIBUTES = (
+    *("specversion", "id", "source", "type", "subject", "time", "partitionkey"),
+    *("tenantid", "correlationid", "causationid", "sequence", "hops", "actor"),
+)
+REQUIRED = ("specversion", "id", "source", "type", "tenantid")
+HEADERS = {f"ce_{name}": name for name in ATTRIBUTES}
+OURS = frozenset({"content-type", "traceparent", *HEADERS})
+LONGEST = 512
+"""Characters of one attribute, or of a key: they stand in indexes."""
+
+
+def _binary(key: bytes | None, first: dict[str, bytes], unknown: Headers, value: bytes | None) -> Envelope:
+    try:
+        attributes = {name: first[header].decode() for header, name in HEADERS.items() if header in first}
+    except UnicodeDecodeError as error:
+        header = next(header for header in HEADERS if first.get(header) == error.object)
+        raise NotAnEnvelope(f"header {header} is not UTF-8") from None
+    return _envelope(attributes, key, value or b"", first.get("traceparent", b"").decode("ascii", "replace"), unknown)
+
+
+def _structured(key: bytes | None, first: dict[str, bytes], unknown: Headers, value: bytes | None) -> Envelope:
     try:
         document = orjson.loads(value or b"")
     except orjson.JSONDecodeError as error:
@@ -124,40 +134,42 @@ def _structured(key: bytes | None, first: dict[str, bytes], headers: Headers, va
     if not isinstance(document, dict):
         raise NotAnEnvelope("structured mode, but the value is not a JSON object")
     trace = first.get("traceparent", b"").decode("ascii", "replace") or str(document.get("traceparent", ""))
-    unknown = tuple(h for h in headers if h[0].lower() not in OURS)
-    return _envelope(lambda name: _attribute(document, name), key, orjson.dumps(document.get("data")), trace, unknown)
+    attributes = {name: str(document[name]) for name in ATTRIBUTES if document.get(name) is not None}
+    return _envelope(attributes, key, orjson.dumps(document.get("data")), trace, unknown)
 
 
-def _attribute(document: dict[str, Any], name: str) -> str:
-    value = document.get(name)
-    return "" if value is None else value if isinstance(value, str) else str(value)
-
-
-def _envelope(text: Callable[[str], str], key: bytes | None, data: bytes, trace: str, unknown: Headers) -> Envelope:
-    required = {name: text(name) for name in ("specversion", "id", "source", "type", "tenantid")}
-    missing = [name for name, value in required.items() if not value]
-    if missing:
+def _envelope(a: dict[str, str], key: bytes | None, data: bytes, trace: str, unknown: Headers) -> Envelope:
+    if missing := [name for name in REQUIRED if not a.get(name)]:
         raise NotAnEnvelope(f"required attribute missing: {', '.join(missing)}")
-    if not required["specversion"].startswith("1."):
-        raise NotAnEnvelope(f"specversion {required['specversion']!r} is not 1.0")
-    id = required["id"]
+    id, subject, tenant = a["id"], a.get("subject", ""), _tenant(a["tenantid"])
+    record_key = key.decode("utf-8", "replace") if key else a.get("partitionkey") or subject or id
+    _must_be_storable(a, record_key, trace)
+    if not a["specversion"].startswith("1."):
+        raise NotAnEnvelope(f"specversion {a['specversion']!r} is not 1.0")
+    correlation, causation, hops = a.get("correlationid") or id, a.get("causationid") or id, _number(a.get("hops", ""))
+    context = Context(tenant, correlation, causation, hops, a.get("actor") or "system", trace or None)
+    at, sequence = _time(a.get("time", "")), _number(a.get("sequence", ""))
+    return Envelope(id, a["source"], a["type"], subject, record_key, at, sequence, context, data, unknown)
+
+
+def _must_be_storable(attributes: dict[str, str], key: str, trace: str) -> None:
+    """What no database row can hold would otherwise hold up its partition."""
+    everything = "".join((*attributes.values(), key, trace))
+    if len(everything) <= LONGEST and "\0" not in everything:
+        return
+    for name, text in (*attributes.items(), ("the record key", key), ("traceparent", trace)):
+        if len(text) > LONGEST:
+            raise NotAnEnvelope(f"{name} has {len(text)} characters, {LONGEST} are allowed")
+        if "\0" in text:
+            raise NotAnEnvelope(f"{name} holds a NUL character")
+
+
+@lru_cache(maxsize=10_000)
+def _tenant(text: str) -> UUID:
     try:
-        tenant = UUID(required["tenantid"])
+        return UUID(text)
     except ValueError:
-        raise NotAnEnvelope(f"tenantid {required['tenantid'][:80]!r} is not a UUID") from None
-    at = text("time")
-    context = Context(
-        tenant,
-        text("correlationid") or id,
-        text("causationid") or id,
-        _number(text("hops")),
-        text("actor") or "system",
-        trace or None,
-    )
-    record_key = key.decode("utf-8", "replace") if key else text("partitionkey") or text("subject") or id
-    return Envelope(
-        id, required["source"], required["type"], text("subject"), record_key, _time(at), _number(text("sequence")), context, data, unknown
-    )
+        raise NotAnEnvelope(f"tenantid {text[:80]!r} is not a UUID") from None
 
 
 def _number(text: str) -> int:
