@@ -6,6 +6,7 @@ Exit codes: 0 done, and for `status` all ready; 1 a problem, said in one sentenc
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -62,9 +63,8 @@ def logs(
     """Show the parts' logs, each line with its part's name."""
     chosen = State(chosen_folder(state))
     names = _existing(known_logs(chosen), parts)
-    for line in last_of_each(chosen, names, lines):
-        print(line)
-    for line in followed(chosen, names) if follow else ():
+    coming = followed(chosen, names) if follow else ()
+    for line in itertools.chain(last_of_each(chosen, names, lines), coming):
         print(line, flush=True)
 
 

@@ -27,8 +27,11 @@ def last_of_each(state: State, names: Sequence[str], count: int) -> Iterator[str
 
 
 def followed(state: State, names: Sequence[str]) -> Iterator[str]:
-    """Lines as they are written, until interrupted. A log that was emptied is read from its start."""
-    places = {name: _size(state.log(name)) for name in names}
+    """Lines written after this call, as they come, for ever. A log that was emptied is read from its start."""
+    return _followed(state, names, {name: _size(state.log(name)) for name in names})
+
+
+def _followed(state: State, names: Sequence[str], places: dict[str, int]) -> Iterator[str]:
     while True:
         for name in names:
             lines, places[name] = _news(state.log(name), places[name])

@@ -30,47 +30,48 @@ from starlette.routing import Route
 from shared.runtime.clock import now
 
 HOST = "127.0.0.1"
-KEPT = 1000
+KEPT = 10_000
 LARGEST = 16 * 1024 * 1024
 LINK = re.compile(r"https?://[^\s<>\"']+")
 
 
 class Mailbox:
-    """Mails in a folder, by rising number."""
+    """Mails in a folder, by rising number; what is said of each is kept at hand, its bytes are not."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._folder = folder
-        self._numbers = itertools.count(max((int(path.stem) for path in folder.glob("*.json")), default=0) + 1)
+        self._mails: dict[str, dict[str, Any]] = {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
+        self._numbers = itertools.count(max(map(int, self._mails), default=0) + 1)
 
     def keep(self, sender: str | None, recipients: list[str], content: bytes) -> str:
         """Returns the mail's id. On disk before the sender hears 250."""
         id = f"{next(self._numbers):08}"
+        mail = described(id, sender, recipients, content)
         (self._folder / f"{id}.eml").write_bytes(content)
         unfinished = self._folder / f"{id}.new"
-        unfinished.write_text(json.dumps(described(id, sender, recipients, content)))
+        unfinished.write_text(json.dumps(mail))
         unfinished.replace(self._folder / f"{id}.json")
+        self._mails[id] = mail
         self._forget_oldest()
         return id
 
     def mails(self, to: str | None = None) -> list[dict[str, Any]]:
         """Newest first; `to`: only those one of whose recipients contains it, in any case."""
-        found = [json.loads(path.read_text()) for path in sorted(self._folder.glob("*.json"), reverse=True)]
+        found = reversed(list(self._mails.values()))
         return [mail for mail in found if to is None or any(to.lower() in address.lower() for address in mail["to"])]
 
     def mail(self, id: str) -> dict[str, Any] | None:
-        path = self._folder / f"{id}.json"
-        found: dict[str, Any] | None = json.loads(path.read_text()) if id.isdigit() and path.exists() else None
-        return found
+        return self._mails.get(id)
 
     def source(self, id: str) -> bytes | None:
-        path = self._folder / f"{id}.eml"
-        return path.read_bytes() if id.isdigit() and path.exists() else None
+        return (self._folder / f"{id}.eml").read_bytes() if id in self._mails else None
 
     def _forget_oldest(self) -> None:
-        for path in sorted(self._folder.glob("*.json"))[:-KEPT]:
-            path.unlink()
-            path.with_suffix(".eml").unlink(missing_ok=True)
+        for id in list(self._mails)[:-KEPT]:
+            del self._mails[id]
+            for ending in ("json", "eml"):
+                (self._folder / f"{id}.{ending}").unlink(missing_ok=True)
 
 
 def described(id: str, sender: str | None, recipients: list[str], content: bytes) -> dict[str, Any]:
@@ -109,7 +110,7 @@ class Receiver:
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
         content = envelope.content if isinstance(envelope.content, bytes) else (envelope.content or "").encode()
-        id = await asyncio.to_thread(self._mailbox.keep, envelope.mail_from, list(envelope.rcpt_tos), content)
+        id = self._mailbox.keep(envelope.mail_from, list(envelope.rcpt_tos), content)
         return f"250 kept as {id}"
 
 
