@@ -22,6 +22,7 @@ from deploy.local.kafka import Kafka
 from deploy.local.network import LOOPBACK, free_ports
 from deploy.local.parts import bring_up
 from deploy.local.process import Running
+from shared.testing import faults
 from shared.testing.faults import FaultProxy, Way
 
 DOORS = ("AK2", "AK3", "AK11", "AK16", "AK20")
@@ -46,8 +47,14 @@ class Lab:
     broker: Kafka
     running: Running
     doors: dict[str, CountingProxy]
-    admin: AIOKafkaAdminClient
+    admin: Any = None
     scenarios: dict[Callable[[Lab], Awaitable[Any]], asyncio.Task[Any]] = field(default_factory=dict)
+
+    async def kill_and_restart(self) -> None:
+        """On the same ports and data; what the killed one had acknowledged is still there."""
+        faults.kill(self.running.pid)
+        await self.running.gone_within(5)
+        self.running = await bring_up(self.broker, self.broker.home.parent / "kafka.pid")
 
     async def seen(self, scenario: Callable[[Lab], Awaitable[Any]]) -> Any:
         """What the scenario has observed; it began when the first test did."""
@@ -183,17 +190,17 @@ async def open_lab(folder: Path) -> AsyncIterator[Lab]:
         home=folder / "kafka", port=ports[0], controller_port=ports[1], log=folder / "kafka.log", progress=lambda line: None,
         extra=tuple(_listeners(ports[0], ports[1], dict(zip(DOORS, zip(inner, outer, strict=True), strict=True))).items()),
     )  # fmt: skip
-    running = await bring_up(broker, folder / "kafka.pid")
+    lab = Lab(broker, await bring_up(broker, folder / "kafka.pid"), doors)
     try:
         async with contextlib.AsyncExitStack() as stack:
             for door in doors.values():
                 await stack.enter_async_context(door)
-            admin = AIOKafkaAdminClient(bootstrap_servers=broker.bootstrap)
-            await admin.start()
-            stack.push_async_callback(admin.close)
-            yield Lab(broker, running, doors, admin)
+            lab.admin = AIOKafkaAdminClient(bootstrap_servers=broker.bootstrap)
+            await lab.admin.start()
+            stack.push_async_callback(lab.admin.close)
+            yield lab
     finally:
-        await running.end(broker.farewell)
+        await lab.running.end(broker.farewell)
 
 
 def _listeners(port: int, controller: int, doors: dict[str, tuple[int, int]]) -> dict[str, str]:
