@@ -137,16 +137,23 @@ async def breakable_stack() -> AsyncIterator[Breakable]:
 
 @asynccontextmanager
 async def embedded(*, durable: bool, faults: tuple[int, int] | None = None) -> AsyncIterator[Infrastructure]:
-    """In a temporary folder, gone afterwards; what a killed run left behind is ended and removed first."""
-    runs = _folder_of_runs()
-    await _sweep(runs)
-    folder = _own_run(runs)
-    try:
+    """In a temporary folder, gone afterwards."""
+    async with run_folder() as folder:
         infrastructure = await start_infrastructure(folder, durable=durable, faults=faults, progress=_silent)
         try:
             yield infrastructure
         finally:
             await infrastructure.stop()
+
+
+@asynccontextmanager
+async def run_folder() -> AsyncIterator[Path]:
+    """For one run's servers and their pid files. What a killed run left behind is ended and removed first."""
+    runs = _folder_of_runs()
+    await _sweep(runs)
+    folder = _own_run(runs)
+    try:
+        yield folder
     finally:
         await asyncio.to_thread(_remove, folder)
 
