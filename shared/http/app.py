@@ -22,6 +22,7 @@ from shared.es.errors import Conflict, NotYet, Rejected, Unavailable
 from shared.http import docs, live, ops
 from shared.http.auth import Guard, Keys
 from shared.http.commands import Commands, Rooms
+from shared.http.dispatch import put_in_order
 from shared.http.edge import Edge
 from shared.http.exchange import JsonAnswer, exchange_of, rendered
 from shared.http.limits import Buckets
@@ -74,6 +75,7 @@ def build_app(
     _answer_errors(app)
     if settings.environment == "dev" or is_loopback(settings.host):
         _show_documents(app)
+    put_in_order(app)
     return app
 
 
