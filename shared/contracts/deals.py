@@ -370,7 +370,7 @@ class LeadCreated(Answer, type="deals.LeadCreated.v1", topic=EVENTS, key=("lead_
 
 
 class StageChanged(Answer, type="deals.StageChanged.v1", topic=EVENTS, key=("element_id",)):
-    """A deal or lead left a visit and began the next. Heard by automation, scheduler, billing.
+    """A deal or lead left a visit and began the next. Heard by automation, scheduler, billing, deals (replaced stages).
 
     `reason`: person, trigger, bulk, stage_replaced, conversion, api."""
 

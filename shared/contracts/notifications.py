@@ -170,7 +170,7 @@ class WebhookEndpointAdded(WebhookEndpointFact, type="notifications.WebhookEndpo
 
 
 class WebhookEndpointDisabled(WebhookEndpointFact, type="notifications.WebhookEndpointDisabled.v1", topic=EVENTS, key=("endpoint_id",)):
-    """An endpoint is off; `reason`: by_person, gone_410, failing. Heard by automation."""
+    """An endpoint is off; `reason`: by_person, gone_410, failing. Heard by automation, notifications."""
 
 
 class WebhookEndpointEnabled(WebhookEndpointFact, type="notifications.WebhookEndpointEnabled.v1", topic=EVENTS, key=("endpoint_id",)):
