@@ -143,11 +143,23 @@ async def default_pipeline(door: Door, element_type: str) -> UUID | None:
     return None if row is None else UUID(row["id"])
 
 
+HOMES: dict[tuple[UUID, UUID], UUID] = {}
+"""Tenant and stage -> pipeline. A stage never changes its pipeline; one that is gone is refused by the pipeline itself."""
+MOST_HOMES = 100_000
+
+
 async def home_of(door: Door, stage_id: UUID) -> UUID | None:
     """The pipeline that has the stage."""
+    key = (door.caller.tenant, stage_id)
+    if key in HOMES:
+        return HOMES[key]
     t = views.PIPELINES.c
     row = await first(door, select(t.id).where(t.stage_ids.has_key(str(stage_id))))
-    return None if row is None else UUID(row["id"])
+    if row is None:
+        return None
+    if len(HOMES) >= MOST_HOMES:
+        HOMES.clear()
+    return HOMES.setdefault(key, UUID(row["id"]))
 
 
 async def element_type_of(door: Door, pipeline_id: UUID) -> str:
@@ -445,11 +457,7 @@ def _imported(id: UUID) -> Callable[[Result], Answer]:
 @API.post("/v1/deals/{id}/copies", operation_id="deals_copy", status_code=201, tags=["deals"])
 async def copy_deal(id: Id, body: bodies.NewCopy, door: Writer) -> Response:
     copy_id = body.id or new_id()
-    async with door.reading() as sql:
-        t = views.FILES.c
-        found = await sql.execute(select(t.id).where(t.owner_id == id, t.removed.is_(False)).order_by(t.created_at, t.id))
-        files = [UUID(file) for file in found.scalars()]
-    new = elements.NewCopy(id, copy_id, body.pipeline_id, body.stage_id, body.name, body.responsible_id, files)
+    new = elements.NewCopy(id, copy_id, body.pipeline_id, body.stage_id, body.name, body.responsible_id)
     return await door.ask(*elements.copy_deal(asker(door), new), answer=made(DEAL, copy_id, views.deal_body, "deals"))
 
 

@@ -133,18 +133,22 @@ def _stages(stages: Iterable[pipelines.Stage]) -> tuple[says.Stage, ...]:
 
 # -------------------------------------------------------------------------------------------------------------- elements
 def of_deal(state: deals.Deal, recorded: Recorded[deals.DealEvent]) -> Contract | None:
+    """Which files it refers to is told by the files."""
     id, event = str(state.deal_id), recorded.event
     cause, visit = _cause(event.cause), str(state.stay.visit_id)
     match event:
         case deals.DealCreated():
             return _deal_created(state, event)
         case deals.DealFieldsChanged(changes=changes):
-            return says.DealFieldsChanged(**cause, deal_id=id, visit_id=visit, changes=_changes(changes, hidden="amount_fixed"))
+            seen = _changes(changes, hidden="amount_fixed")
+            return says.DealFieldsChanged(**cause, deal_id=id, visit_id=visit, changes=seen) if seen or cause["request_id"] else None
         case deals.DealMoved():
             return _stage_changed("deal", id, state, event)
         case deals.DealCopied(copy_id=copy_id, name=name):
             to: dict[str, Any] = {"pipeline_id": str(event.pipeline_id), "stage_id": str(event.stage_id)}
             return says.DealCopied(**cause, deal_id=id, copy_id=str(copy_id), name=name, **to)
+        case deals.DealFilesChanged():
+            return None
         case deals.DealDeleted():
             return says.DealDeleted(**cause, deal_id=id, visit_id=visit)
         case deals.DealRestored():
@@ -217,7 +221,8 @@ def of_lead(state: leads.Lead, recorded: Recorded[leads.LeadEvent]) -> Contract 
         case leads.LeadCreated():
             return _lead_created(event)
         case leads.LeadFieldsChanged(changes=changes):
-            return says.LeadFieldsChanged(**cause, lead_id=id, visit_id=visit, changes=_changes(changes, hidden="amount_fixed"))
+            seen = _changes(changes, hidden="amount_fixed")
+            return says.LeadFieldsChanged(**cause, lead_id=id, visit_id=visit, changes=seen) if seen else None
         case leads.LeadMoved():
             return _stage_changed("lead", id, state, event)
         case leads.LeadConverted(made=made, closed=closed):
@@ -255,7 +260,7 @@ def of_contact(state: contacts.Contact, recorded: Recorded[contacts.ContactEvent
             return says.ContactCreated(**_cause(event.cause), contact_id=id, fields=_contact_fields(fields))
         case contacts.ContactFieldsChanged(changes=changes):
             return says.ContactFieldsChanged(**_cause(event.cause), contact_id=id, changes=_changes(changes))
-        case contacts.ContactMerged():
+        case contacts.ContactMerged() | contacts.ContactBought():
             return None
         case contacts.ContactAbsorbed(merged_id=merged_id, moved_details=moved):
             return says.ContactsMerged(origin=origin, survivor_id=id, merged_id=str(merged_id), moved_details=_texts(moved))
@@ -283,7 +288,7 @@ def of_company(state: companies.Company, recorded: Recorded[companies.CompanyEve
             return says.CompanyCreated(**_cause(event.cause), company_id=id, fields=known)
         case companies.CompanyFieldsChanged(changes=changes):
             return says.CompanyFieldsChanged(**_cause(event.cause), company_id=id, changes=_changes(changes))
-        case companies.CompanyMerged():
+        case companies.CompanyMerged() | companies.CompanyBought():
             return None
         case companies.CompanyAbsorbed(merged_id=merged_id, moved_details=moved):
             return says.CompaniesMerged(origin=origin, survivor_id=id, merged_id=str(merged_id), moved_details=_texts(moved))

@@ -1,4 +1,4 @@
-"""What deals hear: the commands to it. What billing, automation, scheduler and notifications say goes into the timeline (replicas.py)."""
+"""What deals hear: the commands to it, and of its own words which deals were won. What others say goes into the timeline (replicas.py)."""
 
 from __future__ import annotations
 
@@ -113,7 +113,6 @@ def copy_deal(message: Message[deals.CopyDeal], facts: Facts) -> Asked:
         _uuid(body.stage_id),
         body.name,
         _uuid(body.responsible_id),
-        facts.all(views.FILES_OF_OWNER, body.source_deal_id),
     )
     return elements.copy_deal(asker_of(message), new)
 
@@ -196,11 +195,29 @@ def restore_details(message: Message[deals.RestoreDetails], facts: Facts) -> Ask
     yield customers.restore_details(asker_of(message), UUID(body.details_id), body.if_sequence, body.before)
 
 
+def note_purchase(message: Message[deals.StageChanged], facts: Facts) -> Asked:
+    """Our own word, heard: whoever's deal was won is a repeated customer from now on. A decision rests on streams, not on a
+    view that shows some of what a batch has done; hence the customer's stream has to know."""
+    body = message.body
+    customer = facts.one(views.CUSTOMER_OF_DEAL, body.element_id)
+    if (body.element_type, body.stage_kind) != ("deal", "success") or customer is None:
+        return
+    asker = Asker(message.envelope.context.tenant, message.envelope.context.actor, _origin(body.origin))
+    for id in customer.contact_ids:
+        yield customers.note_purchase(asker, "contact", facts.one(views.SURVIVING_CONTACT, id) or UUID(id))
+    for id in customer.company_ids:
+        yield customers.note_purchase(asker, "company", facts.one(views.SURVIVING_COMPANY, id) or UUID(id))
+
+
 # ------------------------------------------------------------------------------------------------------------------ table
 HOME_OF_STAGE = Need[Any, UUID](views.PIPELINE_OF_STAGE, lambda m: [m.body.stage_id] if m.body.stage_id else [])
 DEFAULT_FOR_LEADS = Need[Any, UUID](views.DEFAULT_PIPELINE, lambda m: ["lead"])
 DEFAULT_FOR_DEALS = Need[Any, UUID](views.DEFAULT_PIPELINE, lambda m: ["deal"])
-FILES_OF_SOURCE = Need[Message[deals.CopyDeal], UUID](views.FILES_OF_OWNER, lambda m: [m.body.source_deal_id])
+SURVIVORS = (
+    Need[views.Customer, UUID](views.SURVIVING_CONTACT, lambda customer: customer.contact_ids),
+    Need[views.Customer, UUID](views.SURVIVING_COMPANY, lambda customer: customer.company_ids),
+)
+CUSTOMER_OF_DEAL = Need[Message[deals.StageChanged], views.Customer](views.CUSTOMER_OF_DEAL, lambda m: [m.body.element_id], SURVIVORS)
 HOME_OF_LEAD = Need[Message[deals.CreateDealFromLead], UUID](views.PIPELINE_OF_LEAD, lambda m: [m.body.lead_id])
 RECORD_OF_OWNER = Need[Message[deals.ChangeDetails], UUID](views.DETAILS_OF_SURVIVOR, lambda m: [_details_key(m)])
 
@@ -208,7 +225,7 @@ SUBSCRIPTIONS: tuple[Subscription[Any], ...] = (
     Subscription(deals.CreateDeal, create_deal, (HOME_OF_STAGE,)),
     Subscription(deals.ChangeDealFields, change_deal),
     Subscription(deals.MoveToStage, move, (HOME_OF_STAGE,)),
-    Subscription(deals.CopyDeal, copy_deal, (FILES_OF_SOURCE,)),
+    Subscription(deals.CopyDeal, copy_deal),
     Subscription(deals.DeleteDeal, delete_deal),
     Subscription(deals.CreateLead, create_lead, (DEFAULT_FOR_LEADS,)),
     Subscription(deals.DeleteLead, delete_lead),
@@ -217,4 +234,5 @@ SUBSCRIPTIONS: tuple[Subscription[Any], ...] = (
     Subscription(deals.CreateCompany, create_company),
     Subscription(deals.ChangeDetails, change_details, (RECORD_OF_OWNER,)),
     Subscription(deals.RestoreDetails, restore_details),
+    Subscription(deals.StageChanged, note_purchase, (CUSTOMER_OF_DEAL,)),
 )

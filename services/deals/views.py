@@ -5,6 +5,7 @@ Every row of a resource has a `body`: what GET answers, less the version. A chan
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -174,6 +175,7 @@ def deal_body(state: Deal) -> Body:
         **_stay_body(state.stay),
         "arrived_at": show_instant(state.arrived_at),
         "state": "deleted" if state.deleted else STATES[state.stay.stage_kind],
+        "file_ids": [str(id) for id in fields.file_ids],
         "copied_from": _text_of(state.copied_from),
         "copies": [{"id": str(copy.copy_id), "name": copy.name} for copy in state.copies],
         "lead_id": _text_of(state.lead_id),
@@ -725,11 +727,21 @@ ELEMENTS_IN_STAGE: SqlFinder[int] = SqlFinder(
     " from unnest($1::uuid[], $2::text[]) as w(tenant, key)",
     _number,
 )
-WON_DEALS: SqlFinder[UUID] = SqlFinder(
-    "a won deal of a customer",
-    "select w.tenant, w.key, d.id from unnest($1::uuid[], $2::text[]) as w(tenant, key) cross join lateral"
-    " (select id from deals_v1 where tenant = w.tenant and customer = w.key and stage_kind = 'success' and not deleted limit 1) d",
-    _id,
+
+
+@dataclass(frozen=True, slots=True)
+class Customer:
+    """Ids, as they stand on a deal."""
+
+    contact_ids: tuple[str, ...]
+    company_ids: tuple[str, ...]
+
+
+CUSTOMER_OF_DEAL: SqlFinder[Customer] = SqlFinder(
+    "customer of a deal",
+    "select w.tenant, w.key, d.contact_ids, d.company_id from unnest($1::uuid[], $2::text[]) as w(tenant, key)"
+    " join deals_v1 d on d.tenant = w.tenant and d.id = w.key",
+    lambda row: Customer(tuple(row["contact_ids"]), () if row["company_id"] is None else (str(row["company_id"]),)),
 )
 OPEN_LEADS: SqlFinder[UUID] = SqlFinder(
     "an open lead of a customer",
@@ -793,11 +805,5 @@ ACTIVE_CREDENTIALS: SqlFinder[UUID] = SqlFinder(
     "select w.tenant, w.key, c.id from unnest($1::uuid[], $2::text[]) as w(tenant, key) join credentials_v1 c"
     " on c.tenant = w.tenant and c.actor = w.key"
     " where not c.revoked and (c.expires_at is null or c.expires_at > clock_timestamp())",
-    _id,
-)
-FILES_OF_OWNER: SqlFinder[UUID] = SqlFinder(
-    "files of an owner",
-    "select w.tenant, w.key, f.id from unnest($1::uuid[], $2::text[]) as w(tenant, key)"
-    " join files_v1 f on f.tenant = w.tenant and f.owner_id = w.key::uuid where not f.removed order by f.created_at, f.id",
     _id,
 )

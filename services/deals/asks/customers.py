@@ -12,8 +12,24 @@ from services.deals.asks import references
 from services.deals.asks.asker import Asker
 from services.deals.asks.elements import must_be_the_same
 from services.deals.domain import company, contact
-from services.deals.domain.company import COMPANY, AbsorbCompany, ChangeCompany, CreateCompany, DeleteCompany, MergeCompany
-from services.deals.domain.contact import CONTACT, AbsorbContact, ChangeContact, CreateContact, DeleteContact, MergeContact
+from services.deals.domain.company import (
+    COMPANY,
+    AbsorbCompany,
+    ChangeCompany,
+    CreateCompany,
+    DeleteCompany,
+    MergeCompany,
+    NoteCompanyBought,
+)
+from services.deals.domain.contact import (
+    CONTACT,
+    AbsorbContact,
+    ChangeContact,
+    CreateContact,
+    DeleteContact,
+    MergeContact,
+    NoteContactBought,
+)
 from services.deals.domain.details import (
     DETAILS,
     PERSON_OR_COMPANY,
@@ -93,6 +109,13 @@ def delete_customer(asker: Asker, owner_type: Owner, id: UUID) -> Addressed[Any]
     return Addressed(COMPANY, str(id), lambda seen: DeleteCompany(asker.cause(seen)))
 
 
+def note_purchase(asker: Asker, owner_type: Owner, id: UUID) -> Addressed[Any]:
+    """A deal of this customer was won."""
+    if owner_type == "contact":
+        return Addressed(CONTACT, str(id), lambda seen: NoteContactBought(asker.cause(seen)))
+    return Addressed(COMPANY, str(id), lambda seen: NoteCompanyBought(asker.cause(seen)))
+
+
 def merge_customers(asker: Asker, owner_type: Owner, survivor: UUID, merged: UUID, records: Sequence[UUID]) -> tuple[Addressed[Any], ...]:
     """The merged one becomes an alias, its details `records` go to the survivor, in one transaction (D65).
 
@@ -108,13 +131,15 @@ def _absorb(asker: Asker, owner_type: Owner, survivor: UUID, merged: UUID, recor
     def absorb(seen: Facts) -> AbsorbContact | AbsorbCompany:
         if set(seen.all(views.ALL_DETAILS_OF_OWNER, str(merged))) != set(records):
             raise Conflict("details of the merged one have changed")
-        kind = AbsorbContact if owner_type == "contact" else AbsorbCompany
-        return kind(merged, records, asker.cause(seen))
+        if owner_type == "contact":
+            return AbsorbContact(merged, records, asker.cause(seen), seen.state(CONTACT, str(merged)).has_bought)
+        return AbsorbCompany(merged, records, asker.cause(seen), seen.state(COMPANY, str(merged)).has_bought)
 
     return Addressed(
         CONTACT if owner_type == "contact" else COMPANY,
         str(survivor),
         absorb,
+        reads=(_owner(owner_type, merged),),
         exclusive=f"details/{merged}",
         finds=((views.ALL_DETAILS_OF_OWNER, str(merged)),),
     )

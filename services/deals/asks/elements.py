@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
-from uuid import UUID, uuid5
+from uuid import UUID
 
 from services.deals import views
 from services.deals.asks import references
@@ -17,7 +17,6 @@ from services.deals.domain.deal import DEAL, ChangeDealFields, CopyDeal, CreateD
 from services.deals.domain.element import customer_key
 from services.deals.domain.field_set import FIELD_SET, form_id
 from services.deals.domain.fields import NAME, Wrong, invalid, shown
-from services.deals.domain.file import FILE, AttachFile
 from services.deals.domain.lead import LEAD, ChangeLeadFields, ConvertLead, CreateLead, DeleteLead, Lead, MoveLead, RestoreLead
 from services.deals.domain.pipeline import PIPELINE, arrival_place, copy_target
 from services.deals.domain.stay import Place
@@ -72,19 +71,15 @@ class NewDeal:
 
 
 def create_deal(asker: Asker, new: NewDeal) -> Addressed[Any]:
-    """Whether the customer is a repeated one is looked at without holding it still: a deal won in this instant may count or not."""
-    customer = _customer_of(new.fields)
-    won = ((views.WON_DEALS, customer),) if customer else ()
-
     def create(seen: Facts) -> CreateDeal | None:
         known = seen.state(DEAL, str(new.deal_id))
         if known.exists and new.once:
             return None
-        repeated = customer is not None and seen.one(views.WON_DEALS, customer) is not None
         values = references.resolved(seen, new.fields, new.pointer)
         form = seen.state(FIELD_SET, _form(asker, "deal"))
         by = asker.employee_id
-        fields = deal.new_fields(values, form, seen.now, created_by=by, repeat_customer=repeated, pointer=new.pointer)
+        again = references.has_bought(seen, new.fields)
+        fields = deal.new_fields(values, form, seen.now, created_by=by, repeat_customer=again, pointer=new.pointer)
         if known.exists:
             must_be_the_same(shown(known.fields, deal.KEPT), _given(shown(fields, deal.KEPT), values))
             return None
@@ -97,7 +92,7 @@ def create_deal(asker: Asker, new: NewDeal) -> Addressed[Any]:
         str(new.deal_id),
         create,
         reads=((PIPELINE, str(new.pipeline_id)), (FIELD_SET, _form(asker, "deal")), *references.reads(new.fields)),
-        finds=(*references.finds(new.fields), *won),
+        finds=references.finds(new.fields),
     )
 
 
@@ -106,11 +101,10 @@ def _given(shown_fields: Values, names: Values) -> Values:
 
 
 def change_deal(asker: Asker, deal_id: UUID, changes: Values) -> Addressed[Any]:
-    customer = _customer_of(changes)
-    won = ((views.WON_DEALS, customer),) if customer else ()
+    new_customer = any(name in changes for name in references.OF_CUSTOMERS)
 
     def change(seen: Facts) -> ChangeDealFields:
-        repeated = None if customer is None else seen.one(views.WON_DEALS, customer) is not None
+        repeated = references.has_bought(seen, changes) if new_customer else None
         form = seen.state(FIELD_SET, _form(asker, "deal"))
         return ChangeDealFields(references.resolved(seen, changes), form, asker.cause(seen), repeated)
 
@@ -119,7 +113,7 @@ def change_deal(asker: Asker, deal_id: UUID, changes: Values) -> Addressed[Any]:
         str(deal_id),
         change,
         reads=((FIELD_SET, _form(asker, "deal")), *references.reads(changes)),
-        finds=(*references.finds(changes), *won),
+        finds=references.finds(changes),
     )
 
 
@@ -183,15 +177,12 @@ def _readable(loss_reason: str | None) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class NewCopy:
-    """`file_ids`: the files of the source; the copy refers to the same bytes (D39)."""
-
     source_id: UUID
     copy_id: UUID
     pipeline_id: UUID
     stage_id: UUID | None = None
     name: str | None = None
     responsible_id: UUID | None = None
-    file_ids: Sequence[UUID] = ()
 
 
 def copy_deal(asker: Asker, new: NewCopy) -> tuple[Addressed[Any], ...]:
@@ -210,7 +201,6 @@ def copy_deal(asker: Asker, new: NewCopy) -> tuple[Addressed[Any], ...]:
     return (
         Addressed(DEAL, str(new.source_id), ask_source, reads=(*target, *references.reads(named))),
         Addressed(DEAL, str(new.copy_id), make_copy, reads=(*source, *target, (TENANT, str(asker.tenant)))),
-        *(_copied_file(asker, new, file_id) for file_id in new.file_ids),
     )
 
 
@@ -236,20 +226,6 @@ def _copy(asker: Asker, new: NewCopy, seen: Facts) -> CreateDeal | None:
     return CreateDeal(
         new.copy_id, place, fields, asker.cause(seen).unanswered(), copied_from=source.deal_id, copy_generation=copy.generation
     )
-
-
-def _copied_file(asker: Asker, new: NewCopy, file_id: UUID) -> Addressed[Any]:
-    own_id = uuid5(new.copy_id, f"file/{file_id}")
-
-    def attach(seen: Facts) -> AttachFile | None:
-        file, copy = seen.state(FILE, str(file_id)), seen.state(DEAL, str(new.copy_id))
-        if file.removed or file.owner_id != new.source_id or copy.fields.created_at != seen.now:
-            return None  # the copy was made before: what came to the source since stays there
-        cause = asker.cause(seen).unanswered()
-        about = (file.content_ref, file.sha256, file.name, file.size, file.content_type)
-        return AttachFile(own_id, *about, cause, "deal", new.copy_id)
-
-    return Addressed(FILE, str(own_id), attach, reads=((FILE, str(file_id)), (DEAL, str(new.copy_id))))
 
 
 def delete_element(asker: Asker, element_type: str, id: UUID, *, if_untouched: bool = False) -> Addressed[Any]:

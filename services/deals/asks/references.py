@@ -32,6 +32,15 @@ NAMED: Mapping[str, Whom] = {
 """Which fields name whom. Ids of employees elsewhere (created_by) are ours already."""
 
 
+OF_CUSTOMERS = ("contact_ids", "primary_contact_id", "company_id")
+
+
+def has_bought(seen: Facts, values: Mapping[str, Any]) -> bool:
+    """Whether one of the contacts or the company that the values name has an earlier won deal."""
+    named = _every({name: values[name] for name in OF_CUSTOMERS if name in values})
+    return any((seen.state(CONTACT, id) if whom == "contact" else seen.state(COMPANY, id)).has_bought for whom, id in named)
+
+
 def reads(values: Mapping[str, Any]) -> Reads:
     """The streams of everybody named."""
     return tuple(dict.fromkeys((_aggregate(whom), id) for whom, id in _every(values)))

@@ -83,6 +83,15 @@ class AbsorbCompany:
     merged_id: UUID
     moved_details: tuple[UUID, ...]
     cause: Cause
+    has_bought: bool = False
+    """The merged one has."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoteCompanyBought:
+    """A deal of this company was won."""
+
+    cause: Cause
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +134,14 @@ class CompanyAbsorbed:
     merged_id: UUID
     moved_details: tuple[UUID, ...]
     cause: Cause
+    has_bought: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CompanyBought:
+    """For the first time."""
+
+    cause: Cause
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +154,8 @@ class CompanyErased:
     cause: Cause
 
 
-CompanyCommand = CreateCompany | ChangeCompany | MergeCompany | AbsorbCompany | DeleteCompany | EraseCompany
-CompanyEvent = CompanyCreated | CompanyFieldsChanged | CompanyMerged | CompanyAbsorbed | CompanyDeleted | CompanyErased
+CompanyCommand = CreateCompany | ChangeCompany | MergeCompany | AbsorbCompany | NoteCompanyBought | DeleteCompany | EraseCompany
+CompanyEvent = CompanyCreated | CompanyFieldsChanged | CompanyMerged | CompanyAbsorbed | CompanyBought | CompanyDeleted | CompanyErased
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +167,8 @@ class Company:
     status: str = "active"
     merged_into: UUID | None = None
     absorbed: frozenset[UUID] = frozenset()
+    has_bought: bool = False
+    """Has a won deal."""
     created_at: datetime = BEGINNING
     answered: frozenset[UUID] = frozenset()
 
@@ -182,8 +201,10 @@ def decide(company: Company, command: CompanyCommand) -> Sequence[CompanyEvent]:
             return _changed(company, command)
         case MergeCompany(survivor_id=survivor_id, cause=cause):
             return _merged(company, survivor_id, cause)
-        case AbsorbCompany(merged_id=merged_id, moved_details=moved, cause=cause):
-            return _absorbed(company, merged_id, moved, cause)
+        case AbsorbCompany():
+            return _absorbed(company, command)
+        case NoteCompanyBought(cause=cause):
+            return [CompanyBought(cause)] if company.exists and not company.has_bought else []
         case DeleteCompany(cause=cause):
             return _deleted(company, cause)
         case EraseCompany(cause=cause):
@@ -201,8 +222,10 @@ def evolve(company: Company, event: CompanyEvent) -> Company:
             return replace(known, fields=patched(company.fields, changes, KEPT))
         case CompanyMerged(survivor_id=survivor_id):
             return replace(known, status="merged", merged_into=survivor_id)
-        case CompanyAbsorbed(merged_id=merged_id):
-            return replace(known, absorbed=company.absorbed | {merged_id})
+        case CompanyAbsorbed(merged_id=merged_id, has_bought=has_bought):
+            return replace(known, absorbed=company.absorbed | {merged_id}, has_bought=company.has_bought or has_bought)
+        case CompanyBought():
+            return replace(known, has_bought=True)
         case CompanyDeleted():
             return replace(known, status="deleted")
         case CompanyErased():
@@ -216,7 +239,7 @@ COMPANY: Aggregate[Company, CompanyCommand, CompanyEvent] = Aggregate(
     Company(),
     decide,
     evolve,
-    (CompanyCreated, CompanyFieldsChanged, CompanyMerged, CompanyAbsorbed, CompanyDeleted, CompanyErased),
+    (CompanyCreated, CompanyFieldsChanged, CompanyMerged, CompanyAbsorbed, CompanyBought, CompanyDeleted, CompanyErased),
     read_by_others=True,
 )
 
@@ -245,9 +268,11 @@ def _merged(company: Company, survivor_id: UUID, cause: Cause) -> Sequence[Compa
     return [CompanyMerged(survivor_id, cause)]
 
 
-def _absorbed(company: Company, merged_id: UUID, moved: tuple[UUID, ...], cause: Cause) -> Sequence[CompanyEvent]:
+def _absorbed(company: Company, command: AbsorbCompany) -> Sequence[CompanyEvent]:
     _must_be_active(company)
-    return [] if merged_id in company.absorbed else [CompanyAbsorbed(merged_id, moved, cause)]
+    if command.merged_id in company.absorbed:
+        return []
+    return [CompanyAbsorbed(command.merged_id, command.moved_details, command.cause, command.has_bought)]
 
 
 def _deleted(company: Company, cause: Cause) -> Sequence[CompanyEvent]:

@@ -99,6 +99,15 @@ class AbsorbContact:
     merged_id: UUID
     moved_details: tuple[UUID, ...]
     cause: Cause
+    has_bought: bool = False
+    """The merged one has."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoteContactBought:
+    """A deal of this contact was won."""
+
+    cause: Cause
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +150,14 @@ class ContactAbsorbed:
     merged_id: UUID
     moved_details: tuple[UUID, ...]
     cause: Cause
+    has_bought: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ContactBought:
+    """For the first time."""
+
+    cause: Cause
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,8 +170,8 @@ class ContactErased:
     cause: Cause
 
 
-ContactCommand = CreateContact | ChangeContact | MergeContact | AbsorbContact | DeleteContact | EraseContact
-ContactEvent = ContactCreated | ContactFieldsChanged | ContactMerged | ContactAbsorbed | ContactDeleted | ContactErased
+ContactCommand = CreateContact | ChangeContact | MergeContact | AbsorbContact | NoteContactBought | DeleteContact | EraseContact
+ContactEvent = ContactCreated | ContactFieldsChanged | ContactMerged | ContactAbsorbed | ContactBought | ContactDeleted | ContactErased
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +183,8 @@ class Contact:
     status: str = "active"
     merged_into: UUID | None = None
     absorbed: frozenset[UUID] = frozenset()
+    has_bought: bool = False
+    """Has a won deal."""
     created_at: datetime = BEGINNING
     answered: frozenset[UUID] = frozenset()
 
@@ -202,8 +221,10 @@ def decide(contact: Contact, command: ContactCommand) -> Sequence[ContactEvent]:
             return _changed(contact, command)
         case MergeContact(survivor_id=survivor_id, cause=cause):
             return _merged(contact, survivor_id, cause)
-        case AbsorbContact(merged_id=merged_id, moved_details=moved, cause=cause):
-            return _absorbed(contact, merged_id, moved, cause)
+        case AbsorbContact():
+            return _absorbed(contact, command)
+        case NoteContactBought(cause=cause):
+            return [ContactBought(cause)] if contact.exists and not contact.has_bought else []
         case DeleteContact(cause=cause):
             return _deleted(contact, cause)
         case EraseContact(cause=cause):
@@ -221,8 +242,10 @@ def evolve(contact: Contact, event: ContactEvent) -> Contact:
             return replace(known, fields=patched(contact.fields, changes, KEPT))
         case ContactMerged(survivor_id=survivor_id):
             return replace(known, status="merged", merged_into=survivor_id)
-        case ContactAbsorbed(merged_id=merged_id):
-            return replace(known, absorbed=contact.absorbed | {merged_id})
+        case ContactAbsorbed(merged_id=merged_id, has_bought=has_bought):
+            return replace(known, absorbed=contact.absorbed | {merged_id}, has_bought=contact.has_bought or has_bought)
+        case ContactBought():
+            return replace(known, has_bought=True)
         case ContactDeleted():
             return replace(known, status="deleted")
         case ContactErased():
@@ -236,7 +259,7 @@ CONTACT: Aggregate[Contact, ContactCommand, ContactEvent] = Aggregate(
     Contact(),
     decide,
     evolve,
-    (ContactCreated, ContactFieldsChanged, ContactMerged, ContactAbsorbed, ContactDeleted, ContactErased),
+    (ContactCreated, ContactFieldsChanged, ContactMerged, ContactAbsorbed, ContactBought, ContactDeleted, ContactErased),
     read_by_others=True,
 )
 
@@ -266,9 +289,11 @@ def _merged(contact: Contact, survivor_id: UUID, cause: Cause) -> Sequence[Conta
     return [ContactMerged(survivor_id, cause)]
 
 
-def _absorbed(contact: Contact, merged_id: UUID, moved: tuple[UUID, ...], cause: Cause) -> Sequence[ContactEvent]:
+def _absorbed(contact: Contact, command: AbsorbContact) -> Sequence[ContactEvent]:
     _must_be_active(contact)
-    return [] if merged_id in contact.absorbed else [ContactAbsorbed(merged_id, moved, cause)]
+    if command.merged_id in contact.absorbed:
+        return []
+    return [ContactAbsorbed(command.merged_id, command.moved_details, command.cause, command.has_bought)]
 
 
 def _deleted(contact: Contact, cause: Cause) -> Sequence[ContactEvent]:

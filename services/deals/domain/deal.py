@@ -14,7 +14,7 @@ from typing import Any, assert_never
 from uuid import UUID, uuid5
 from zoneinfo import ZoneInfo
 
-from services.deals.domain.element import MOST_CONTACTS, MOST_OBSERVERS, customer_key, is_filled, with_primary, worth
+from services.deals.domain.element import MOST_CONTACTS, MOST_FILES, MOST_OBSERVERS, customer_key, is_filled, with_primary, worth
 from services.deals.domain.field_set import FieldSet, checked
 from services.deals.domain.fields import (
     DAY,
@@ -66,6 +66,8 @@ class DealFields:
     repeat_customer: bool = False
     created_by_copy: bool = False
     custom: Mapping[str, Any] = field(default_factory=dict)
+    file_ids: tuple[UUID, ...] = ()
+    """Files are referred to: a copy refers to the same ones."""
 
     @property
     def customer(self) -> str | None:
@@ -146,6 +148,20 @@ class CopyDeal:
 
 
 @dataclass(frozen=True, slots=True)
+class AttachToDeal:
+    """In the same transaction as the file's own AttachFile."""
+
+    file_id: UUID
+    cause: Cause
+
+
+@dataclass(frozen=True, slots=True)
+class DetachFromDeal:
+    file_id: UUID
+    cause: Cause
+
+
+@dataclass(frozen=True, slots=True)
 class DeleteDeal:
     """`if_untouched`: only when no person and no API client has changed it since it was made (undo)."""
 
@@ -204,6 +220,14 @@ class DealCopied:
 
 
 @dataclass(frozen=True, slots=True)
+class DealFilesChanged:
+    """All files the deal refers to from now on."""
+
+    file_ids: tuple[UUID, ...]
+    cause: Cause
+
+
+@dataclass(frozen=True, slots=True)
 class DealDeleted:
     cause: Cause
 
@@ -213,8 +237,8 @@ class DealRestored:
     cause: Cause
 
 
-DealCommand = CreateDeal | ChangeDealFields | MoveDeal | CopyDeal | DeleteDeal | RestoreDeal
-DealEvent = DealCreated | DealFieldsChanged | DealMoved | DealCopied | DealDeleted | DealRestored
+DealCommand = CreateDeal | ChangeDealFields | MoveDeal | CopyDeal | AttachToDeal | DetachFromDeal | DeleteDeal | RestoreDeal
+DealEvent = DealCreated | DealFieldsChanged | DealMoved | DealCopied | DealFilesChanged | DealDeleted | DealRestored
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,6 +332,10 @@ def decide(deal: Deal, command: DealCommand) -> Sequence[DealEvent]:
             return [_moved(deal, command)]
         case CopyDeal():
             return _copied(deal, command)
+        case AttachToDeal(file_id=file_id, cause=cause):
+            return _attached(deal, file_id, cause)
+        case DetachFromDeal(file_id=file_id, cause=cause):
+            return _files(deal, tuple(id for id in deal.fields.file_ids if id != file_id), cause)
         case DeleteDeal(cause=cause, if_untouched=if_untouched):
             return _deleted(deal, cause, if_untouched)
         case RestoreDeal(place=place, cause=cause):
@@ -328,6 +356,8 @@ def evolve(deal: Deal, event: DealEvent) -> Deal:
             return replace(known, fields=fields, stay=stay, arrived_at=event.cause.at)
         case DealCopied(copy_id=copy_id, name=name, generation=generation):
             return replace(known, copies=(*deal.copies, Copy(copy_id, name, generation)), touched=deal.touched)
+        case DealFilesChanged(file_ids=file_ids):
+            return replace(known, fields=replace(deal.fields, file_ids=file_ids))
         case DealDeleted():
             return replace(known, deleted=True)
         case DealRestored():
@@ -341,7 +371,7 @@ DEAL: Aggregate[Deal, DealCommand, DealEvent] = Aggregate(
     Deal(),
     decide,
     evolve,
-    (DealCreated, DealFieldsChanged, DealMoved, DealCopied, DealDeleted, DealRestored),
+    (DealCreated, DealFieldsChanged, DealMoved, DealCopied, DealFilesChanged, DealDeleted, DealRestored),
 )
 
 
@@ -387,6 +417,8 @@ def _fields_changed(deal: Deal, command: ChangeDealFields) -> Sequence[DealEvent
     repeat = deal.fields.repeat_customer if command.repeat_customer is None else command.repeat_customer
     after = _settled(replace(deal.fields, **given, custom=custom, repeat_customer=repeat), given)
     changes = difference(deal.fields, after, KEPT)
+    if not changes and command.cause.request_id is not None:
+        raise Rejected("nothing_to_change", "The deal has these values already.")
     return [DealFieldsChanged(changes, command.cause)] if changes else []
 
 
@@ -425,8 +457,19 @@ def _copied(deal: Deal, command: CopyDeal) -> Sequence[DealEvent]:
     return [DealCopied(command.copy_id, name, command.place.pipeline_id, command.place.stage_id, generation, command.cause)]
 
 
+def _attached(deal: Deal, file_id: UUID, cause: Cause) -> Sequence[DealEvent]:
+    _must_be_there(deal)
+    if len(deal.fields.file_ids) >= MOST_FILES:
+        raise invalid([Fault("/owner_id", "too_many", f"A deal has at most {MOST_FILES} files.")])
+    return _files(deal, tuple(dict.fromkeys((*deal.fields.file_ids, file_id))), cause)
+
+
+def _files(deal: Deal, file_ids: tuple[UUID, ...], cause: Cause) -> Sequence[DealEvent]:
+    return [] if file_ids == deal.fields.file_ids else [DealFilesChanged(file_ids, cause)]
+
+
 def _deleted(deal: Deal, cause: Cause, if_untouched: bool) -> Sequence[DealEvent]:
-    if deal.deleted:
+    if deal.deleted and cause.request_id is None:
         return []
     _must_be_there(deal)
     if if_untouched and deal.touched:

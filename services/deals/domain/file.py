@@ -8,11 +8,9 @@ from datetime import datetime
 from typing import assert_never
 from uuid import UUID
 
-from services.deals.domain.element import MOST_FILES
-from services.deals.domain.fields import invalid
 from services.deals.domain.origin import BEGINNING, NIL, Cause
 from shared.es.aggregate import Aggregate
-from shared.es.errors import Fault, NotFound, Rejected
+from shared.es.errors import NotFound, Rejected
 
 LARGEST_FILE = 25 * 1024 * 1024
 ALLOWED_TYPES = frozenset(
@@ -36,8 +34,8 @@ OWNER_TYPES = ("deal", "lead", "contact", "company")
 
 @dataclass(frozen=True, slots=True)
 class AttachFile:
-    """`content_ref`: the name of the bytes in the file storage. `used` bytes of `quota` are taken in the tenant, and the
-    owner has `siblings` files, found under the set `files`."""
+    """`content_ref`: the name of the bytes in the file storage. `used` bytes of `quota` are taken in the tenant, found under
+    the set `files`. A deal that owns it is told by AttachToDeal in the same transaction."""
 
     file_id: UUID
     content_ref: str
@@ -50,7 +48,6 @@ class AttachFile:
     owner_id: UUID | None = None
     used: int = 0
     quota: int = 10 * 1024**3
-    siblings: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +139,6 @@ def _attached(command: AttachFile) -> FileAttached:
         raise Rejected("type_not_allowed", f"Files of type {command.content_type[:80]} are not kept.", status=422)
     if command.used + command.size > command.quota:
         raise Rejected("quota_exceeded", f"The tenant's files may take {command.quota} bytes.")
-    if command.owner_id is not None and command.siblings >= MOST_FILES:
-        raise invalid([Fault("/owner_id", "too_many", f"At most {MOST_FILES} files.")])
     return FileAttached(
         command.file_id,
         command.content_ref,

@@ -332,7 +332,7 @@ def _closing(lead: Lead, command: ConvertLead) -> Sequence[LeadEvent]:
 
 
 def _deleted(lead: Lead, cause: Cause, if_untouched: bool) -> Sequence[LeadEvent]:
-    if lead.deleted:
+    if lead.deleted and cause.request_id is None:
         return []
     _must_be_there(lead)
     if if_untouched and lead.touched:

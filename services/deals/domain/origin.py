@@ -35,7 +35,10 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """`at`: the database's clock. `request_id` is the asker's; what answers a command repeats it. None: nobody waits for it."""
+    """`at`: the database's clock. `request_id` is the asker's; what answers a command repeats it.
+
+    None: asked over HTTP, where doing nothing is a success. With a request id somebody waits for an answer that travels, so a
+    new request that would change nothing is refused (F24)."""
 
     origin: Origin
     at: datetime

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 from uuid import UUID, uuid4, uuid5
 
@@ -206,11 +207,18 @@ async def test_undo_spares_what_anna_worked_on(house: House, anna: httpx.AsyncCl
     assert (await house.one("CommandRejected"))["code"] == "has_been_touched"
 
 
-async def test_a_repeated_customer_is_noticed(anna: httpx.AsyncClient) -> None:
+async def test_a_repeated_customer_is_noticed(house: House, anna: httpx.AsyncClient) -> None:
     first = await roof(anna)
     assert not first["repeat_customer"]
     await moved(anna, first, "won")
+    won = deals.StageChanged.model_validate_json(json.dumps(await house.one("StageChanged")))
+    await house.hear(house.record(won, id="won"), house.record(won, id="won again"))
+
     assert (await roof(anna))["repeat_customer"]
+    later = await roof(anna, contact_ids=[], company_id=None)
+    assert not later["repeat_customer"]
+    changed = await anna.patch(f"/v1/deals/{later['id']}", json={"company_id": MUSTER}, headers={"If-Match": '"1"'})
+    assert changed.json()["repeat_customer"]
 
 
 async def test_history_and_the_state_as_it_was(anna: httpx.AsyncClient) -> None:

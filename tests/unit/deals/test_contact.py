@@ -12,6 +12,7 @@ from services.deals.domain.contact import (
     AbsorbContact,
     ChangeContact,
     ContactAbsorbed,
+    ContactBought,
     ContactCreated,
     ContactDeleted,
     ContactErased,
@@ -22,6 +23,7 @@ from services.deals.domain.contact import (
     DeleteContact,
     EraseContact,
     MergeContact,
+    NoteContactBought,
     new_fields,
 )
 from services.deals.domain.field_set import FieldDefinition, FieldSet
@@ -95,6 +97,17 @@ def test_the_survivor_names_the_details_that_came_along() -> None:
 
     given(CONTACT, HERE).when(AbsorbContact(id_of("double"), (id_of("details"),), ANNA_DID)).then(absorbed)
     given(CONTACT, HERE, absorbed).when(AbsorbContact(id_of("double"), (), ANNA_DID)).nothing_happens()
+
+
+def test_who_has_bought_is_a_repeated_customer_and_so_is_his_survivor() -> None:
+    bought = ContactBought(ANNA_DID)
+
+    assert given(CONTACT, HERE).when(NoteContactBought(ANNA_DID)).then(bought).has_bought
+    given(CONTACT, HERE, bought).when(NoteContactBought(ANNA_DID)).nothing_happens()
+    given(CONTACT).when(NoteContactBought(ANNA_DID)).nothing_happens()
+    assert given(CONTACT, HERE).when(AbsorbContact(id_of("double"), (), ANNA_DID, has_bought=True)).state.has_bought
+    acme = given(company.COMPANY, COMPANY_HERE).when(company.NoteCompanyBought(ANNA_DID)).then(company.CompanyBought(ANNA_DID))
+    assert acme.has_bought
 
 
 def test_a_deleted_contact_is_not_used_any_more() -> None:

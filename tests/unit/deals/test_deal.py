@@ -11,6 +11,7 @@ import pytest
 
 from services.deals.domain.deal import (
     DEAL,
+    AttachToDeal,
     ChangeDealFields,
     CopyDeal,
     CreateDeal,
@@ -18,9 +19,11 @@ from services.deals.domain.deal import (
     DealCreated,
     DealDeleted,
     DealFieldsChanged,
+    DealFilesChanged,
     DealMoved,
     DealRestored,
     DeleteDeal,
+    DetachFromDeal,
     MoveDeal,
     RestoreDeal,
     copied_fields,
@@ -129,6 +132,11 @@ def test_only_what_really_changes_is_an_event() -> None:
     given(DEAL, created()).when(change(title="Roof 2027", responsible_id=None)).then(
         DealFieldsChanged({"title": Change("Roof 2026", "Roof 2027")}, RULE_DID)
     )
+
+
+def test_who_waits_for_an_answer_is_told_that_nothing_changes() -> None:
+    given(DEAL, created()).when(change(asked("change"), title="Roof 2026")).refused("nothing_to_change")
+    given(DEAL, created(), DealDeleted(ANNA_DID)).when(DeleteDeal(asked("undo"))).refused("deal_deleted")
 
 
 def test_custom_fields_change_as_a_whole() -> None:
@@ -317,6 +325,22 @@ def test_a_copy_begins_on_its_date_in_the_zone() -> None:
     source = DEAL.fold([created(FULL), copied()])
 
     assert copied_fields(source, source.copies[0], AT + timedelta(hours=8), "Asia/Tokyo").begin_date == date(2026, 3, 3)
+
+
+def test_a_copy_refers_to_the_same_files() -> None:
+    attached = DealFilesChanged((id_of("file"),), ANNA_DID)
+
+    source = given(DEAL, created(FULL)).when(AttachToDeal(id_of("file"), ANNA_DID)).then(attached)
+    given(DEAL, created(FULL), attached).when(AttachToDeal(id_of("file"), ANNA_DID)).nothing_happens()
+    given(DEAL, created(FULL), attached).when(DetachFromDeal(id_of("file"), ANNA_DID)).then(DealFilesChanged((), ANNA_DID))
+    copy = DEAL.fold([copied()], source).copies[0]
+    assert copied_fields(source, copy, LATER, "UTC").file_ids == (id_of("file"),)
+
+
+def test_a_deal_has_at_most_100_files() -> None:
+    many = DealFilesChanged(tuple(id_of(f"file {n}") for n in range(100)), ANNA_DID)
+
+    given(DEAL, created(), many).when(AttachToDeal(id_of("one more"), ANNA_DID)).refused("validation_failed", "/owner_id")
 
 
 def test_the_original_stays_where_it_is_and_lists_its_copies() -> None:

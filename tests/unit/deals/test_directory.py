@@ -253,7 +253,6 @@ def test_a_file_is_attached_and_removed() -> None:
         ({"size": 25 * 1024 * 1024 + 1}, "too_large"),
         ({"content_type": "application/x-msdownload"}, "type_not_allowed"),
         ({"used": 100, "quota": 109}, "quota_exceeded"),
-        ({"siblings": 100}, "validation_failed"),
     ],
 )
 def test_what_is_not_kept(more: dict[str, Any], code: str) -> None:
