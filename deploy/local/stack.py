@@ -117,6 +117,7 @@ def service_environment(name: str, state: State, ports: Mapping[str, int], yours
         "DEALWRIGHT_PORT": str(ports[name]),
         "DEALWRIGHT_STATE_DIR": str(state.of_service(name)),
         "DEALWRIGHT_PEPPER": state.secret("pepper"),
+        "DEALWRIGHT_STORAGE__FOLDER": str(state.files),
         "DEALWRIGHT_SMTP__HOST": LOOPBACK,
         "DEALWRIGHT_SMTP__PORT": str(ports["smtp"]),
     }

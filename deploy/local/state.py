@@ -70,6 +70,11 @@ class State:
         return self.folder / service
 
     @property
+    def files(self) -> Path:
+        """Bytes of attachments: deals keeps them, notifications sends them."""
+        return self.folder / "files"
+
+    @property
     def operator_key(self) -> Path:
         """Written by deals at its first start, with mode 0600."""
         return self.of_service("deals") / "operator.key"
@@ -79,7 +84,7 @@ class State:
         own_folder(self.folder)
         if (free := shutil.disk_usage(self.folder).free) < ROOM:
             raise StackProblem(f"The disk of {self.folder} has {free >> 20} MB left; the stack needs {ROOM >> 20} MB to start.")
-        for folder in (self.logs, self.pids):
+        for folder in (self.logs, self.pids, self.files):
             folder.mkdir(mode=0o700, exist_ok=True)
 
     @contextlib.contextmanager
