@@ -12,20 +12,43 @@ from pydantic import Field
 from sqlalchemy import ColumnElement, select
 from starlette.responses import Response
 
+from services.notifications.channels.webhook import secret_of
+from services.notifications.domain.delivery import DELIVERY, DeliverAgain, QueueDelivery
+from services.notifications.domain.endpoint import (
+    ENDPOINT,
+    AddEndpoint,
+    ChangeEndpoint,
+    DeleteEndpoint,
+    DisableEndpoint,
+    EnableEndpoint,
+    EndpointCommand,
+    RotateSecret,
+)
 from services.notifications.domain.notice import NOTICE, ReadNotice, ResolveNotice, RetryNotice
 from services.notifications.domain.origin import Origin
 from services.notifications.domain.preferences import PREFERENCES, TOPICS, Preferences, Quiet, SetPreferences
 from services.notifications.replicas import EMPLOYEES_TABLE
-from services.notifications.views import NOTICES_TABLE, notice_row, preferences_row
-from shared.es.addressed import Addressed
-from shared.es.errors import NotFound
+from services.notifications.settings import settings
+from services.notifications.views import (
+    DELIVERIES_TABLE,
+    ENDPOINTS_TABLE,
+    ENDPOINTS_THERE,
+    NOTICES_TABLE,
+    delivery_row,
+    endpoint_row,
+    notice_row,
+    preferences_row,
+)
+from shared.es.addressed import Addressed, Facts
+from shared.es.errors import NotFound, Rejected
 from shared.http.auth import Refusal, needs, signed_in
 from shared.http.commands import Answer, Door, Result
 from shared.http.exchange import JsonAnswer
 from shared.http.paging import Paging
 from shared.http.problems import PROBLEMS, Body
-from shared.http.types import Instant
-from shared.runtime.clock import now
+from shared.http.types import Instant, LongText
+from shared.messaging.envelope import instant
+from shared.runtime.clock import new_id, now
 
 API = APIRouter(responses=PROBLEMS)
 
@@ -265,6 +288,175 @@ async def set_preferences(id: Id, body: PreferencesPatch, door: Annotated[Door, 
 
 async def _must_exist(door: Door, employee_id: UUID) -> None:
     await door.one(select(EMPLOYEES_TABLE.c.id).where(EMPLOYEES_TABLE.c.id == str(employee_id)))
+
+
+# ---------------------------------------------------------------------------------------------------------- webhooks
+
+MOST_ENDPOINTS = 50
+
+
+class EndpointFields(Body):
+    """`url`: https on port 443 or 8443 of a host on the public internet."""
+
+    url: Annotated[str, Field(max_length=2000)]
+    description: LongText = ""
+
+
+class NewEndpoint(EndpointFields):
+    """`purpose` rule: for *Call webhook*. `owner_id`: who is told when it fails; left out: the caller."""
+
+    id: UUID | None = None
+    purpose: Literal["rule"] = "rule"
+    owner_id: UUID | None = None
+
+
+class EndpointPatch(Body):
+    url: Annotated[str | None, Field(max_length=2000)] = None
+    description: LongText | None = None
+
+
+def shown_endpoint(row: Row) -> dict[str, Any]:
+    names = ("id", "url", "purpose", "owner_id", "description", "reason", "secret_number")
+    return {name: row[name] for name in names} | {"state": row["status"]}
+
+
+def _endpoint_answer(id: str, status: int = 200, **more: Any) -> Callable[[Result], Answer]:
+    def answer(done: Result) -> Answer:
+        shown = shown_endpoint({"id": id, **endpoint_row(done.state(ENDPOINT, id))})
+        location = f"/v1/webhook-endpoints/{id}" if status == 201 else None
+        return Answer(status, shown | more, location=location, etag=done.version(ENDPOINT, id))
+
+    return answer
+
+
+@API.get("/v1/webhook-endpoints", operation_id="webhook_endpoints_list", tags=["webhooks"])
+async def list_endpoints(
+    door: Annotated[Door, needs("hooks:read")], paging: Page, state: Choice = None, purpose: Choice = None, owner_id: Choice = None
+) -> Response:
+    e = ENDPOINTS_TABLE.c
+    wanted = [*one_of(e.status, state), *one_of(e.purpose, purpose), *one_of(e.owner_id, owner_id)]
+    query = select(ENDPOINTS_TABLE).where(e.status != "deleted", *wanted)
+    return await door.listed(query, paging, sort=(e.id,), shown=shown_endpoint)
+
+
+@API.post("/v1/webhook-endpoints", operation_id="webhook_endpoints_create", status_code=201, tags=["webhooks"])
+async def create_endpoint(body: NewEndpoint, door: Annotated[Door, needs("hooks:write")]) -> Response:
+    """The answer holds the secret; `POST …/secret-rotations` makes a new one."""
+    id, origin, tenant = str(body.id or new_id()), origin_of(door), str(door.caller.tenant)
+    owner = str(body.owner_id) if body.owner_id else whose(door, None)
+
+    def command(seen: Facts) -> AddEndpoint:
+        if len(seen.all(ENDPOINTS_THERE, "all")) >= MOST_ENDPOINTS:
+            raise Rejected("too_many", f"A tenant has at most {MOST_ENDPOINTS} endpoints.")
+        return AddEndpoint(body.url, body.purpose, owner, body.description, allowed(), origin)
+
+    asked = Addressed(ENDPOINT, id, command, exclusive="webhook-endpoints", finds=((ENDPOINTS_THERE, "all"),))
+    return await door.ask(asked, answer=_endpoint_answer(id, 201, secret=secret_of(tenant, id, 1)))
+
+
+@API.get("/v1/webhook-endpoints/{id}", operation_id="webhook_endpoints_get", tags=["webhooks"])
+async def get_endpoint(id: Id, door: Annotated[Door, needs("hooks:read")]) -> Response:
+    row = await door.one(select(ENDPOINTS_TABLE).where(ENDPOINTS_TABLE.c.id == str(id), ENDPOINTS_TABLE.c.status != "deleted"))
+    return door.shown(row["version"], shown_endpoint(row))
+
+
+@API.patch("/v1/webhook-endpoints/{id}", operation_id="webhook_endpoints_change", tags=["webhooks"])
+async def change_endpoint(id: Id, body: EndpointPatch, door: Annotated[Door, needs("hooks:write")]) -> Response:
+    row = await door.one(select(ENDPOINTS_TABLE).where(ENDPOINTS_TABLE.c.id == str(id), ENDPOINTS_TABLE.c.status != "deleted"))
+    url = row["url"] if body.url is None else body.url
+    description = row["description"] if body.description is None else body.description
+    return await _ask_endpoint(door, id, ChangeEndpoint(url, description, allowed(), origin_of(door)))
+
+
+@API.delete("/v1/webhook-endpoints/{id}", operation_id="webhook_endpoints_delete", tags=["webhooks"])
+async def delete_endpoint(id: Id, door: Annotated[Door, needs("hooks:write")]) -> Response:
+    return await _ask_endpoint(door, id, DeleteEndpoint(origin_of(door)))
+
+
+@API.post("/v1/webhook-endpoints/{id}/disablements", operation_id="webhook_endpoints_disable", tags=["webhooks"])
+async def disable_endpoint(id: Id, door: Annotated[Door, needs("hooks:write")]) -> Response:
+    return await _ask_endpoint(door, id, DisableEndpoint("by_person", origin_of(door)))
+
+
+@API.post("/v1/webhook-endpoints/{id}/enablements", operation_id="webhook_endpoints_enable", tags=["webhooks"])
+async def enable_endpoint(id: Id, door: Annotated[Door, needs("hooks:write")]) -> Response:
+    return await _ask_endpoint(door, id, EnableEndpoint(origin_of(door)))
+
+
+async def _ask_endpoint(door: Door, id: UUID, command: EndpointCommand) -> Response:
+    return await door.ask(Addressed(ENDPOINT, str(id), command), answer=_endpoint_answer(str(id)))
+
+
+@API.post("/v1/webhook-endpoints/{id}/secret-rotations", operation_id="webhook_endpoints_rotate", tags=["webhooks"])
+async def rotate_secret(id: Id, door: Annotated[Door, needs("hooks:write")]) -> Response:
+    """The new secret is in the answer; the one before signs as well until the next rotation."""
+    tenant = str(door.caller.tenant)
+
+    def answer(done: Result) -> Answer:
+        number = done.state(ENDPOINT, str(id)).secret_number
+        return _endpoint_answer(str(id), secret=secret_of(tenant, str(id), number))(done)
+
+    return await door.ask(Addressed(ENDPOINT, str(id), RotateSecret(origin_of(door))), answer=answer)
+
+
+@API.post("/v1/webhook-endpoints/{id}/tests", operation_id="webhook_endpoints_test", status_code=202, tags=["webhooks"])
+async def try_endpoint(id: Id, door: Annotated[Door, needs("hooks:write")]) -> Response:
+    """Sends a message of the type `test`; its delivery shows what came of it."""
+    delivery, origin, endpoint = str(new_id()), origin_of(door), str(id)
+
+    def command(seen: Facts) -> QueueDelivery:
+        payload = {"endpoint_id": endpoint}
+        return QueueDelivery(None, endpoint, seen.state(ENDPOINT, endpoint), "test", payload, seen.now, instant(seen.now), origin)
+
+    location = f"/v1/webhook-deliveries/{delivery}"
+    asked = Addressed(DELIVERY, delivery, command, reads=((ENDPOINT, endpoint),))
+    return await door.ask(asked, answer=lambda done: Answer(202, {"delivery_id": delivery}, location=location))
+
+
+def shown_delivery(row: Row) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name != "tenant"} | {"state": row["status"]}
+
+
+@API.get("/v1/webhook-endpoints/{id}/deliveries", operation_id="webhook_deliveries_list", tags=["webhooks"])
+async def list_deliveries(
+    id: Id,
+    door: Annotated[Door, needs("hooks:read")],
+    paging: Page,
+    state: Choice = None,
+    event_name: Choice = None,
+    at_from: Moment = None,
+    at_to: Moment = None,
+) -> Response:
+    d = DELIVERIES_TABLE.c
+    wanted = [*one_of(d.status, state), *one_of(d.event_name, event_name), *between(d.created_at, at_from, at_to)]
+    query = select(DELIVERIES_TABLE).where(d.endpoint_id == str(id), *wanted)
+    return await door.listed(query, paging, sort=(d.created_at,), shown=shown_delivery)
+
+
+@API.get("/v1/webhook-deliveries/{id}", operation_id="webhook_deliveries_get", tags=["webhooks"])
+async def get_delivery(id: Id, door: Annotated[Door, needs("hooks:read")]) -> Response:
+    row = await door.one(select(DELIVERIES_TABLE).where(DELIVERIES_TABLE.c.id == str(id)))
+    return door.shown(row["version"], shown_delivery(row))
+
+
+@API.post("/v1/webhook-deliveries/{id}/retries", operation_id="webhook_deliveries_retry", tags=["webhooks"])
+async def retry_delivery(id: Id, door: Annotated[Door, needs("hooks:write")]) -> Response:
+    """Sent again, with the same id, to where the endpoint is now."""
+    row = await door.one(select(DELIVERIES_TABLE.c.endpoint_id).where(DELIVERIES_TABLE.c.id == str(id)))
+    endpoint = row["endpoint_id"]
+
+    def command(seen: Facts) -> DeliverAgain:
+        return DeliverAgain(seen.state(ENDPOINT, endpoint), seen.now)
+
+    def answer(done: Result) -> Answer:
+        shown = shown_delivery({"id": str(id), **delivery_row(done.state(DELIVERY, str(id)))})
+        return Answer(200, shown, etag=done.version(DELIVERY, str(id)))
+
+    return await door.ask(Addressed(DELIVERY, str(id), command, reads=((ENDPOINT, endpoint),)), answer=answer)
+
+
+def allowed() -> frozenset[str]:
+    return settings().hooks.allowed
 
 
 # ----------------------------------------------------------------------------------------------------------- mailbox

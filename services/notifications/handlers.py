@@ -6,6 +6,8 @@ from dataclasses import asdict
 from typing import Any
 
 from services.notifications import publications, views
+from services.notifications.domain.delivery import DELIVERY, Delivery, DeliveryEvent, DeliveryQueued, DeliveryQueuedAgain
+from services.notifications.domain.endpoint import ENDPOINT
 from services.notifications.domain.notice import NOTICE, Notice, NoticeEvent, NoticeQueued, NoticeRequested
 from services.notifications.domain.preferences import PREFERENCES
 from shared.es.aggregate import Json
@@ -56,7 +58,30 @@ def _plain(fields: dict[str, Any]) -> Json:
     return fields | {"starts_at": fields["starts_at"].isoformat(), "ends_at": fields["ends_at"].isoformat()}
 
 
+def posting(delivery: Delivery, recorded: Recorded[DeliveryEvent]) -> Effect | None:
+    match recorded.event:
+        case DeliveryQueued() | DeliveryQueuedAgain():
+            id = recorded.aggregate_id
+            return Effect("webhook", f"{id}/{delivery.round}", _post(delivery, id))
+        case _:
+            return None
+
+
+def _post(delivery: Delivery, id: str) -> Json:
+    """No secret: the channel derives it."""
+    return {
+        "delivery_id": id,
+        "round": delivery.round,
+        "endpoint_id": delivery.endpoint_id,
+        "url": delivery.url,
+        "secret_number": delivery.secret_number,
+        "body": delivery.body,
+    }
+
+
 HANDLERS: tuple[Handler[Any, Any, Any], ...] = (
     Handler(NOTICE, publications.of_notice, (views.NOTICES,), effect_of),
     Handler(PREFERENCES, views=(views.PREFERENCES,)),
+    Handler(ENDPOINT, publications.of_endpoint, (views.ENDPOINTS,)),
+    Handler(DELIVERY, publications.of_delivery, (views.DELIVERIES,), posting),
 )

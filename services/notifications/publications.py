@@ -6,7 +6,11 @@ from typing import Any, assert_never
 
 import orjson
 
+from services.notifications.domain import delivery as de
+from services.notifications.domain import endpoint as en
 from services.notifications.domain import notice as no
+from services.notifications.domain.delivery import Delivery, DeliveryEvent
+from services.notifications.domain.endpoint import Endpoint, EndpointEvent
 from services.notifications.domain.notice import Notice, NoticeEvent
 from services.notifications.domain.origin import Origin
 from shared.contracts import common, notifications
@@ -64,6 +68,56 @@ def _about(notice: Notice, recorded: Recorded[Any], origin: Origin) -> dict[str,
         "channel": notice.channel,
         "employee_id": notice.recipient.employee_id,
         "element": None if element is None else common.ElementRef(element_type=element.element_type, element_id=element.element_id),
+    }
+
+
+# ---------------------------------------------------------------------------------------------------------- webhooks
+
+
+def of_delivery(delivery: Delivery, recorded: Recorded[DeliveryEvent]) -> Contract | None:
+    match recorded.event:
+        case de.Delivered(response_status=status, attempts=attempts, origin=origin):
+            return notifications.WebhookDelivered(**_delivery(delivery, recorded, origin), response_status=status, attempts=attempts)
+        case de.DeliveryFailed(code=code, detail=detail, attempts=attempts, origin=origin):
+            about = _delivery(delivery, recorded, origin)
+            return notifications.WebhookFailed(**about, code=code, detail=detail[:1000], attempts=attempts)
+        case de.DeliveryQueued() | de.DeliveryQueuedAgain():
+            return None
+        case _:
+            assert_never(recorded.event)
+
+
+def _delivery(delivery: Delivery, recorded: Recorded[Any], origin: Origin) -> dict[str, Any]:
+    return {
+        "origin": origin_said(origin),
+        "request_id": delivery.request_id,
+        "delivery_id": recorded.aggregate_id,
+        "endpoint_id": delivery.endpoint_id,
+    }
+
+
+def of_endpoint(endpoint: Endpoint, recorded: Recorded[EndpointEvent]) -> Contract | None:
+    match recorded.event:
+        case en.EndpointAdded(origin=origin):
+            return notifications.WebhookEndpointAdded(**_endpoint(endpoint, recorded, origin))
+        case en.EndpointDisabled(reason=reason, origin=origin):
+            return notifications.WebhookEndpointDisabled(**_endpoint(endpoint, recorded, origin), reason=reason)
+        case en.EndpointEnabled(origin=origin):
+            return notifications.WebhookEndpointEnabled(**_endpoint(endpoint, recorded, origin))
+        case en.EndpointDeleted(origin=origin):
+            return notifications.WebhookEndpointDeleted(**_endpoint(endpoint, recorded, origin))
+        case en.EndpointChanged() | en.SecretRotated():
+            return None
+        case _:
+            assert_never(recorded.event)
+
+
+def _endpoint(endpoint: Endpoint, recorded: Recorded[Any], origin: Origin) -> dict[str, Any]:
+    return {
+        "origin": origin_said(origin),
+        "endpoint_id": recorded.aggregate_id,
+        "purpose": endpoint.purpose,
+        "owner_id": endpoint.owner_id,
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from services.notifications.api import API
-from services.notifications.channels import email, invitation, sms
+from services.notifications.channels import email, invitation, sms, webhook
 from services.notifications.channels.outcome import tell
 from services.notifications.handlers import HANDLERS, MONEY
 from services.notifications.publications import refusal
@@ -23,8 +23,9 @@ EFFECTS = (
     EffectKind("invitation", invitation.send, invitation.rehearse, tell, LEASE, unknown="again"),
     EffectKind("sms", sms.send, sms.rehearse, tell, LEASE, unknown="again"),
     EffectKind(f"sms{MONEY}", sms.send, sms.rehearse, tell, LEASE, unknown="hold"),
+    EffectKind("webhook", webhook.send, webhook.rehearse, webhook.tell, timedelta(seconds=180), unknown="again"),
 )
-"""What may have been sent twice is sent again with the same id; what is about money waits for a person (R15)."""
+"""What may have been sent is sent again with the same id; what is about money waits for a person (R15, R16)."""
 
 SERVICE = Service(
     name="notifications",

@@ -39,12 +39,23 @@ class SmsSettings(kit.Section):
     token: SecretStr | None = None
 
 
+class HookSettings(kit.Section):
+    """`allow`: 'host:port,…' that webhooks may reach inside and without https. For development; leave it empty elsewhere."""
+
+    allow: str = ""
+
+    @property
+    def allowed(self) -> frozenset[str]:
+        return frozenset(each.strip() for each in self.allow.split(",") if each.strip())
+
+
 class NotificationsSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=kit.PREFIX, env_nested_delimiter="__", extra="ignore", frozen=True)
 
     smtp: SmtpSettings = SmtpSettings()
     storage: StorageSettings = StorageSettings()
     notifications: SmsSettings = SmsSettings()
+    hooks: HookSettings = HookSettings()
 
     @classmethod
     def settings_customise_sources(

@@ -7,6 +7,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from services.notifications import telling, views
+from services.notifications.domain.delivery import DELIVERY, QueueDelivery
+from services.notifications.domain.endpoint import ENDPOINT
 from services.notifications.domain.notice import (
     NOTICE,
     Attachment,
@@ -25,7 +27,7 @@ from services.notifications.telling import FINANCE, OPERATORS, Telling, Together
 from shared.contracts import automation, billing, common, notifications, scheduler
 from shared.es.addressed import Addressed, Facts
 from shared.es.errors import Fault, Rejected
-from shared.messaging.envelope import Message
+from shared.messaging.envelope import Message, instant
 from shared.messaging.subscription import Need, Subscription
 
 Asked = Iterable[Addressed[Any]]
@@ -227,6 +229,37 @@ def send_invitation(message: Message[notifications.SendInvitation], facts: Facts
         "customer",
     )
     yield Addressed(NOTICE, b.notice_id, command)
+
+
+def deliver_webhook(message: Message[notifications.DeliverWebhook], facts: Facts) -> Asked:
+    """What *Call webhook* asks for (G51, G52)."""
+    b, origin, element = message.body, origin_of(message.body.origin), element_of(message.body.element)
+
+    def command(seen: Facts) -> QueueDelivery:
+        return QueueDelivery(
+            b.request_id,
+            b.endpoint_id,
+            seen.state(ENDPOINT, b.endpoint_id),
+            b.event_name,
+            b.payload,
+            seen.now,
+            instant(message.envelope.time),
+            origin,
+            element,
+            b.callback_url,
+            b.callback_expires_at,
+        )
+
+    yield Addressed(DELIVERY, b.delivery_id, command, reads=((ENDPOINT, b.endpoint_id),))
+
+
+def endpoint_disabled(message: Message[notifications.WebhookEndpointDisabled], facts: Facts) -> Asked:
+    """Its owner is told, unless a person did it."""
+    b = message.body
+    if b.reason == "by_person":
+        return ()
+    news = Telling(message.envelope.id, "endpoint_disabled", "system", origin_of(b.origin), {"url": b.endpoint_id, "reason": b.reason})
+    return tell(facts, news, standing_in(facts, b.owner_id))
 
 
 # ------------------------------------------------------------------------------------------------------------- money
@@ -533,6 +566,8 @@ SUBSCRIPTIONS: tuple[Subscription[Any], ...] = (
     Subscription(notifications.SendEmail, send_email, (Need(EMPLOYEES, field("from_employee_id")), Need(FILES, _files))),
     Subscription(notifications.SendSms, send_sms),
     Subscription(notifications.SendInvitation, send_invitation, (Need(EMPLOYEES, field("organiser_employee_id")),)),
+    Subscription(notifications.DeliverWebhook, deliver_webhook),
+    Subscription(notifications.WebhookEndpointDisabled, endpoint_disabled, people(field("owner_id"))),
     Subscription(billing.InvoicePaid, invoice_paid, (*people(RESPONSIBLE_FOR_INVOICE, FINANCE), WINDOW_OF_PAYMENT)),
     Subscription(billing.InvoiceRefunded, invoice_refunded, MONEY_BACK),
     Subscription(billing.InvoiceReopened, invoice_reopened, MONEY_BACK),

@@ -9,6 +9,8 @@ from typing import Any
 
 from sqlalchemy import JSON, Boolean, Column, DateTime, Index, Integer, Text, text
 
+from services.notifications.domain.delivery import Delivery
+from services.notifications.domain.endpoint import Endpoint
 from services.notifications.domain.notice import Notice
 from services.notifications.domain.preferences import Preferences, Quiet
 from shared.es.recorded import Recorded
@@ -154,3 +156,82 @@ def _preferences(row: Row) -> Preferences:
 
 
 PREFERENCES_OF: SqlFinder[Preferences] = by_column("preferences of an employee", PREFERENCES_TABLE, "id", _preferences)
+
+# ---------------------------------------------------------------------------------------------------------- webhooks
+
+ENDPOINTS_TABLE = state_table(
+    "webhook_endpoints_v1",
+    Column("url", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("reason", Text),
+    Column("purpose", Text, nullable=False),
+    Column("owner_id", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("secret_number", Integer, nullable=False),
+    Index("webhook_endpoints_v1_status", "tenant", "status"),
+)
+
+
+def endpoint_row(endpoint: Endpoint) -> dict[str, Any]:
+    """Also what the HTTP API shows of an endpoint."""
+    return {
+        "url": endpoint.url,
+        "status": endpoint.status,
+        "reason": endpoint.reason,
+        "purpose": endpoint.purpose,
+        "owner_id": endpoint.owner_id,
+        "description": endpoint.description,
+        "secret_number": endpoint.secret_number,
+    }
+
+
+ENDPOINTS: StateView[Endpoint] = StateView(ENDPOINTS_TABLE, lambda endpoint, recorded: endpoint_row(endpoint))
+ENDPOINTS_THERE: SqlFinder[Row] = SqlFinder(
+    "endpoints of a tenant",
+    """
+    select w.tenant, w.key, e.id from unnest($1::uuid[], $2::text[]) as w(tenant, key)
+    join webhook_endpoints_v1 e on e.tenant = w.tenant and e.status <> 'deleted'
+    """,
+    _itself,
+)
+
+DELIVERIES_TABLE = state_table(
+    "webhook_deliveries_v1",
+    Column("endpoint_id", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("event_name", Text, nullable=False),
+    Column("url", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("element_type", Text),
+    Column("element_id", Text),
+    Column("attempts", Integer, nullable=False),
+    Column("response_status", Integer),
+    Column("code", Text),
+    Column("detail", Text),
+    _instant("created_at", nullable=False),
+    _instant("ended_at"),
+    Index("webhook_deliveries_v1_endpoint", "tenant", "endpoint_id", "created_at"),
+)
+
+
+def delivery_row(delivery: Delivery) -> dict[str, Any]:
+    """Also what the HTTP API shows of a delivery."""
+    element = delivery.element
+    return {
+        "endpoint_id": delivery.endpoint_id,
+        "status": delivery.status,
+        "event_name": delivery.event_name,
+        "url": delivery.url,
+        "body": delivery.body,
+        "element_type": element and element.element_type,
+        "element_id": element and element.element_id,
+        "attempts": delivery.attempts,
+        "response_status": delivery.response_status,
+        "code": delivery.code,
+        "detail": delivery.detail,
+        "created_at": delivery.created_at,
+        "ended_at": delivery.ended_at,
+    }
+
+
+DELIVERIES: StateView[Delivery] = StateView(DELIVERIES_TABLE, lambda delivery, recorded: delivery_row(delivery))

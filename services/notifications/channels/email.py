@@ -35,7 +35,7 @@ async def send(claimed: Claimed) -> Performed:
         message = await asyncio.to_thread(written, claimed.request, settings().smtp, settings().storage.folder)
     except FileNotFoundError as missing:
         return refused("attachment_missing", f"The bytes of {missing.filename} are gone.")
-    except (ValueError, UnicodeError) as error:
+    except (ValueError, LookupError, TypeError) as error:
         return refused("bad_address", f"The message cannot be written: {error}")
     return await delivered(claimed, message)
 

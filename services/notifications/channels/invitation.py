@@ -25,7 +25,7 @@ async def send(claimed: Claimed) -> Performed:
     fp("mail.after_claim")
     try:
         message = await asyncio.to_thread(written, claimed.request, settings().smtp)
-    except (ValueError, UnicodeError) as error:
+    except (ValueError, LookupError, TypeError) as error:
         return refused("bad_address", f"The invitation cannot be written: {error}")
     return await delivered(claimed, message)
 

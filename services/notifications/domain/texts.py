@@ -70,8 +70,8 @@ TEXTS: dict[str, dict[str, Said]] = {
         "de": Said("Raum doppelt gebucht", "Der Raum Ihrer Aktivität am {local} ({zone}) ist auch anderweitig vergeben."),
     },
     "endpoint_disabled": {
-        "en": Said("Webhook endpoint disabled", "{url} was disabled: {reason}. Nothing is delivered to it until you enable it."),
-        "de": Said("Webhook-Endpunkt abgeschaltet", "{url} wurde abgeschaltet: {reason}. Es wird nichts mehr dorthin geliefert."),
+        "en": Said("Webhook endpoint disabled", "Endpoint {url} was disabled: {reason}. Nothing is delivered to it until you enable it."),
+        "de": Said("Webhook-Endpunkt abgeschaltet", "Endpunkt {url} wurde abgeschaltet: {reason}. Es wird nichts mehr dorthin geliefert."),
     },
     "invitation": {
         "en": Said("Invitation: {name}", "{organiser} invites you: {name}, {local} ({zone})."),

@@ -46,7 +46,10 @@ def test_a_phone_number(number: str) -> None:
     assert phone_number(number) == number
 
 
-@pytest.mark.parametrize("number", ["01701234567", "+049170", "+49 170 1234567", "+49170", "+49170123456789012", "+4917012345a", "+4\n9170"])
+NO_PHONES = ["01701234567", "+049170", "+49 170 1234567", "+49170", "+49170123456789012", "+4917012345a", "+4\n9170"]
+
+
+@pytest.mark.parametrize("number", NO_PHONES)
 def test_a_phone_number_that_is_none(number: str) -> None:
     with pytest.raises(Rejected) as refused:
         phone_number(number)
