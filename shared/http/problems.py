@@ -169,6 +169,8 @@ def problem_of(error: BaseException, about: About) -> Answer:
         case Stale():
             answer = problem("version-conflict", 412, error.detail, about, current_version=error.current)
             return replace(answer, etag=error.current)
+        case Rejected(code="idempotency_key_busy"):
+            return problem("idempotency-key-busy", 409, error.detail, about).with_header("Retry-After", "1")
         case Rejected():
             return problem(slug_of(error.code), error.status, error.detail, about, error.errors)
         case Conflict():

@@ -7,7 +7,8 @@ from uuid import UUID, uuid4
 
 import httpx
 
-from shared.es.errors import Unavailable
+from shared.es.errors import Rejected, Unavailable
+from shared.http.problems import About, problem_of
 from tests.kit import toy
 from tests.kit.http.conftest import House, client_of
 
@@ -179,6 +180,12 @@ async def test_too_many_waiting_requests_are_sent_away(client: httpx.AsyncClient
     assert away
     assert away[0].headers["Retry-After"] == "1"
     assert await house.count("events") == 30 - len(away)
+
+
+def test_who_comes_while_the_first_is_running_is_told_when_to_come_again() -> None:
+    answer = problem_of(Rejected("idempotency_key_busy", "Still running."), About("/v1/jars", "c"))
+    assert (answer.status, answer.body["type"]) == (409, "/problems/idempotency-key-busy")
+    assert ("Retry-After", "1") in answer.headers
 
 
 async def test_a_database_that_is_away_is_a_503(client: httpx.AsyncClient, house: House) -> None:
