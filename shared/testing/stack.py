@@ -52,6 +52,10 @@ class Stack:
                 self._templates[service.name] = str(make_url(url).database)
             return await self._create(service.name, self._templates[service.name])
 
+    async def copied_database(self, service: Service, database: str) -> str:
+        """A copy of one of this stack's databases, to which nobody is connected."""
+        return await self._create(service.name, database)
+
     async def close(self) -> None:
         """Drops what it made, whoever is still connected."""
         connection = await asyncpg.connect(self.admin_url)

@@ -31,7 +31,7 @@ from shared.runtime import clock
 from shared.runtime.database import Database
 from shared.runtime.service import Kit, Loop, Service
 from shared.runtime.settings import Settings
-from shared.testing.stack import Stack
+from shared.testing.world import Databases
 
 PEPPER = "a pepper of these tests, long enough"
 ORIGIN: dict[str, Any] = {"kind": "rule", "id": "00000000-0000-4000-8000-00000000ffff"}
@@ -181,7 +181,7 @@ def origin(**own: Any) -> Any:
 
 
 @asynccontextmanager
-async def a_house(stack: Stack, service: Service, now: datetime, *, rehearsal: bool = False) -> AsyncIterator[House]:
+async def a_house(stack: Databases, service: Service, now: datetime, *, rehearsal: bool = False) -> AsyncIterator[House]:
     """With a database of its own and a tenant that deals has registered."""
     url = await stack.migrated_database(service)
     database = Database(url, service.name, pool=4)

@@ -19,12 +19,14 @@ from shared.es.addressed import Addressed
 from shared.es.recorded import Context
 from shared.http.auth import SCOPES, format_key, hmac_of, new_secret
 from shared.messaging.batch import Batch, Item, Result, handle_batch
+from shared.runtime.service import Service
 from shared.testing.stack import Stack
 from tests.service.house import PEPPER, House, a_house
 
 NOW = datetime(2026, 3, 2, 8, tzinfo=UTC)
 """A Monday, nine o'clock in Berlin."""
 SPACE = UUID("5c1e0000-0000-4000-8000-000000000000")
+TENANT = uuid5(SPACE, "acme")
 
 
 def id_of(name: str) -> str:
@@ -83,19 +85,42 @@ async def key(house: House, *scopes: str, actor: str = f"user:{ANNA}", of: UUID 
     return format_key("dev", str(id), secret)
 
 
+@dataclass(frozen=True, eq=False)
+class Furnished:
+    """A database that was furnished once, over HTTP: each test gets a copy of it."""
+
+    stack: Stack
+    database: str
+    key: str
+
+    async def migrated_database(self, service: Service) -> str:
+        return await self.stack.copied_database(service, self.database)
+
+
+@pytest.fixture(scope="session")
+async def furnished(stack: Stack) -> Furnished:
+    async with a_house(stack, SERVICE, NOW) as house:
+        house.tenant = TENANT
+        await tenant(house, TENANT)
+        annas = await key(house)
+        async with house.client(annas) as client:
+            await furnish(client)
+        await house.forget()
+        name = (await house.rows("select current_database() as name"))[0]["name"]
+    return Furnished(stack, name, annas)
+
+
 @pytest.fixture
-async def house(stack: Stack) -> AsyncIterator[House]:
-    async with a_house(stack, SERVICE, NOW) as found:
-        await tenant(found, found.tenant)
+async def house(furnished: Furnished) -> AsyncIterator[House]:
+    async with a_house(furnished, SERVICE, NOW) as found:
+        found.tenant = TENANT
         yield found
 
 
 @pytest.fixture
-async def anna(house: House) -> AsyncIterator[httpx.AsyncClient]:
-    """Signed in as Anna, with all scopes, in a furnished tenant."""
-    async with house.client(await key(house)) as client:
-        await furnish(client)
-        await house.forget()
+async def anna(house: House, furnished: Furnished) -> AsyncIterator[httpx.AsyncClient]:
+    """Signed in as Anna, with all scopes."""
+    async with house.client(furnished.key) as client:
         yield client
 
 

@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Any
 from uuid import uuid4
 
 import httpx
 import pytest
 
+from services.deals.service import SERVICE
 from shared.contracts import deals
 from shared.messaging.records import KafkaRecord
-from tests.service.deals.conftest import PETRA, SALES, id_of, roof, stage
-from tests.service.house import House, origin
+from tests.service.deals.conftest import MUSTER, NOW, OLAF, PETRA, SALES, TENANT, Furnished, id_of, roof, stage, stages
+from tests.service.house import House, a_house, origin
+
+
+@pytest.fixture(scope="module")
+async def one_for_all(furnished: Furnished) -> AsyncIterator[House]:
+    """What is refused leaves nothing behind."""
+    async with a_house(furnished, SERVICE, NOW) as house:
+        house.tenant = TENANT
+        yield house
+
+
+@pytest.fixture
+async def house(one_for_all: House) -> House:
+    await one_for_all.forget()
+    return one_for_all
+
 
 ROW = {"name": "Tiles", "unit_price": "1.00", "tax_rate": "19"}
 
@@ -42,11 +59,72 @@ ROW = {"name": "Tiles", "unit_price": "1.00", "tax_rate": "19"}
     ],
 )
 async def test_a_bad_deal_is_refused_at_its_place(anna: httpx.AsyncClient, own: dict[str, Any], place: str, code: str) -> None:
-    answer = await anna.post("/v1/deals", json={"pipeline_id": SALES, "title": "Roof", **own})
+    answer = await anna.post("/v1/deals", json={"pipeline_id": SALES, "title": "Spoilt", **own})
 
     assert answer.status_code == 422, answer.text
     assert [(fault["pointer"].lstrip("#/"), fault["code"]) for fault in answer.json()["errors"]] == [(place, code)]
-    assert (await anna.get("/v1/deals")).json()["items"] == []
+    assert (await anna.get("/v1/deals?q=spoilt")).json()["items"] == []
+
+
+@pytest.mark.parametrize(
+    ("own", "code"),
+    [
+        ({"pipeline_id": id_of("nowhere")}, "unknown_reference"),
+        ({"stage_id": id_of("nowhere")}, "unknown_stage"),
+        ({"stage_id": stage("installation", "planning")}, "stage_of_other_pipeline"),
+        ({"pipeline_id": id_of("leads")}, "wrong_element_type"),
+    ],
+)
+async def test_a_command_that_names_what_is_not_there(house: House, anna: httpx.AsyncClient, own: dict[str, Any], code: str) -> None:
+    id = str(uuid4())
+    body = {"pipeline_id": SALES, "fields": deals.PartialDealFields(title="x"), "automation": "on", **own}
+    await house.hear(deals.CreateDeal(request_id=id, deal_id=id, **body))
+
+    assert (await house.one("CommandRejected"))["code"] == code
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [("stage_id=nonsense", 422), ("deleted=maybe", 422), ("amount_from=much", 422), ("colour=red", 400), ("sort=colour", 400)],
+)
+async def test_bad_filters_are_named(anna: httpx.AsyncClient, query: str, status: int) -> None:
+    assert (await anna.get(f"/v1/deals?{query}")).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("own", "status", "code"),
+    [
+        ({"owner_id": id_of("nobody")}, 422, "unknown_reference"),
+        ({"template_code": "other"}, 409, "unknown_template"),
+        ({"owner_type": "company", "owner_id": MUSTER}, 409, "unknown_template"),
+        ({"template_code": "company"}, 409, "unknown_template"),
+        ({"fields": {"nothing": "x"}}, 422, "validation_failed"),
+        ({"addresses": {"secret": {"city": "x"}}}, 422, "validation_failed"),
+    ],
+)
+async def test_bad_details_are_refused(anna: httpx.AsyncClient, own: dict[str, Any], status: int, code: str) -> None:
+    body = {"owner_type": "contact", "owner_id": PETRA, "template_code": "person", **own}
+    answer = await anna.post("/v1/details", json=body)
+
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        ({"code": "sales"}, 409, "code_taken"),
+        ({"stages": stages("x", "new", "won")}, 409, "stage_kind_missing"),
+        ({"owner_id": id_of("nobody")}, 422, "unknown_reference"),
+        ({"zone": "Mars/Olympus"}, 422, "validation_failed"),
+        ({"stages": [{**stages("x", "new")[0], "required_fields": ["nothing"]}, *stages("x", "won", "lost")]}, 422, "validation_failed"),
+        ({"element_type": "invoice"}, 422, "validation_failed"),
+    ],
+)
+async def test_a_bad_pipeline_is_refused(anna: httpx.AsyncClient, body: dict[str, Any], status: int, code: str) -> None:
+    good = {"code": "x", "name": "X", "owner_id": OLAF, "stages": stages("x", "new", "won", "lost")}
+    answer = await anna.post("/v1/pipelines", json=good | body)
+
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
 
 
 async def test_an_id_is_given_once(anna: httpx.AsyncClient) -> None:
@@ -72,14 +150,14 @@ async def test_an_old_version_changes_nothing(anna: httpx.AsyncClient) -> None:
 
 
 async def test_one_key_is_for_one_request(anna: httpx.AsyncClient) -> None:
-    body = {"pipeline_id": SALES, "title": "Roof"}
+    body = {"pipeline_id": SALES, "title": "Once"}
     first = await anna.post("/v1/deals", json=body, headers={"Idempotency-Key": "k"})
     again = await anna.post("/v1/deals", json=body, headers={"Idempotency-Key": "k"})
     other = await anna.post("/v1/deals", json={**body, "title": "House"}, headers={"Idempotency-Key": "k"})
 
     assert (again.json(), again.headers["idempotency-replayed"]) == (first.json(), "true")
     assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
-    assert len((await anna.get("/v1/deals")).json()["items"]) == 1
+    assert len((await anna.get("/v1/deals?q=once")).json()["items"]) == 1
 
 
 def spoilt(house: House, data: bytes, **own: Any) -> KafkaRecord:

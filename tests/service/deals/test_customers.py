@@ -113,24 +113,6 @@ async def test_of_records_made_at_once_one_is_the_default(anna: httpx.AsyncClien
     assert len((await anna.get("/v1/details?is_default=true")).json()["items"]) == 1
 
 
-@pytest.mark.parametrize(
-    ("own", "status", "code"),
-    [
-        ({"owner_id": id_of("nobody")}, 422, "unknown_reference"),
-        ({"template_code": "other"}, 409, "unknown_template"),
-        ({"owner_type": "company", "owner_id": MUSTER}, 409, "unknown_template"),
-        ({"template_code": "company"}, 409, "unknown_template"),
-        ({"fields": {"nothing": "x"}}, 422, "validation_failed"),
-        ({"addresses": {"secret": {"city": "x"}}}, 422, "validation_failed"),
-    ],
-)
-async def test_bad_details_are_refused(anna: httpx.AsyncClient, own: dict[str, Any], status: int, code: str) -> None:
-    body = {"owner_type": "contact", "owner_id": PETRA, "template_code": "person", **own}
-    answer = await anna.post("/v1/details", json=body)
-
-    assert (answer.status_code, answer.json()["code"]) == (status, code)
-
-
 async def test_people_edit_and_remove_a_record(house: House, anna: httpx.AsyncClient) -> None:
     record = await details(anna)
     body = {"fields": {"tax_number": None, "iban": "DE02"}, "addresses": {"business": {"city": "Bonn"}}}

@@ -12,8 +12,7 @@ from services.deals.service import SERVICE
 from shared.contracts import deals
 from shared.es.rebuild import rebuild
 from shared.messaging.contract import Contract
-from shared.testing.stack import Stack
-from tests.service.deals.conftest import ANNA, INSTALLATION, MUSTER, NOW, PETRA, SALES, furnish, id_of, key, moved, roof, stage, tenant
+from tests.service.deals.conftest import ANNA, INSTALLATION, MUSTER, NOW, PETRA, SALES, TENANT, Furnished, id_of, moved, roof, stage
 from tests.service.house import House, a_house, origin
 
 TABLES = ("deals_v1", "leads_v1", "contacts_v1", "stage_history_v1", "own_lines_v1")
@@ -51,14 +50,11 @@ async def left_behind(house: House) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("size", [1, 7])
-async def test_the_same_messages_leave_the_same_rows(stack: Stack, size: int) -> None:
+async def test_the_same_messages_leave_the_same_rows(furnished: Furnished, size: int) -> None:
     left = []
     for cut in (500, size):
-        async with a_house(stack, SERVICE, NOW) as house:
-            await tenant(house, house.tenant)
-            async with house.client(await key(house)) as client:
-                await furnish(client)
-            await house.forget()
+        async with a_house(furnished, SERVICE, NOW) as house:
+            house.tenant = TENANT
             records = [house.record(message, id=id_of(f"message {n}")) for n, message in enumerate(storm())]
             await house.hear(*records, size=cut)
             await house.hear(*records, size=cut)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -55,6 +56,7 @@ async def test_a_closed_lead_is_not_in_the_way(house: House, anna: httpx.AsyncCl
 
 
 async def test_a_tenant_without_lead_pipeline_is_told(house: House) -> None:
+    house.tenant = uuid4()
     await house.hear(create("a"))
     assert (await house.one("CommandRejected"))["code"] == "target_missing"
 
