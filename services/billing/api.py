@@ -1260,12 +1260,15 @@ async def pay_page(token: Token, request: Request, door: Annotated[Door, BY_TOKE
     if state not in ("open", "partially_paid"):
         return link.answers(state, 200)
     d = link.document
+    totals = totals_of(d.lines, d.prices_include_tax)
     page = pages.PayPage(
         seller=link.seller,
         title=d.title or link.seller,
         currency=d.currency,
         lines=d.lines,
-        total=max(d.amount, totals_of(d.lines, d.prices_include_tax).gross if d.lines else 0),
+        prices_include_tax=d.prices_include_tax,
+        taxes=totals.by_rate,
+        total=max(d.amount, totals.gross),
         due=link.due,
         state=state,
         expires_at=d.link.expires_at if d.link else None,

@@ -85,7 +85,7 @@ def cancel_invoice(message: Message[billing.CancelInvoice], facts: Facts) -> Com
     body = message.body
     card = facts.one(views.INVOICE_BY_ID, body.invoice_id)
     if card is None:
-        return asks.unknown_invoice(body.invoice_id)
+        return asks.unknown_invoice(body.invoice_id, body.deal_id)
     payments = tuple(dict.fromkeys(facts.all(views.PAYMENTS_OF_INVOICE, body.invoice_id)))
     note = asks.cancelling_note_of(body.invoice_id)
     crediting = asks.Crediting(facts.tenant, note, card, payments, body.reason, asked_of(body))
@@ -121,7 +121,7 @@ def _link(wish: asks.Wish, facts: Facts) -> Commands:
     """Named, the invoice decides; otherwise the deal's newest open one does (F3)."""
     named = facts.all(views.INVOICE_BY_ID, wish.invoice_id) if wish.invoice_id else ()
     if wish.invoice_id and not named:
-        return asks.unknown_invoice(wish.invoice_id)
+        return asks.unknown_invoice(wish.invoice_id, wish.deal_id)
     known = named or (facts.all(views.INVOICES_OF_DEAL, wish.deal_id) if wish.deal_id else ())
     covered = asks.covered_by(wish, known)
     deal_id = wish.deal_id or (covered.deal_id if covered else None)

@@ -213,15 +213,16 @@ def link_invoice(card: InvoiceCard, deal_id: str, asked: Asked) -> Item:
     return (Addressed(INVOICE, card.id, link, (), invoices_set(deal_id), ((replicas.DEALS, deal_id),)),)
 
 
-def unknown_invoice(invoice_id: str) -> Item:
-    """The views do not know it: it does not exist, or was written a moment ago and the item is built again."""
+def unknown_invoice(invoice_id: str, deal_id: str | None) -> Item:
+    """The views do not know it: it does not exist, or was written a moment ago and the item is built again (of one deal in
+    the next transaction, otherwise when its key is tried again)."""
 
     def look(seen: Facts) -> None:
         if seen.state(INVOICE, invoice_id).exists:
             raise NotYet("the invoice was written a moment ago")
         raise NotFound("There is no such invoice.")
 
-    return (Addressed(INVOICE, invoice_id, look),)
+    return (Addressed(INVOICE, invoice_id, look, (), invoices_set(deal_id)),)
 
 
 # -------------------------------------------------------------------------------------------------------------- pay

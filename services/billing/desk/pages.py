@@ -13,7 +13,7 @@ from html import escape
 from typing import Literal
 
 from services.billing.domain.checkout import Checkout
-from services.billing.domain.money import Line, Money, amount_text, decimal_text
+from services.billing.domain.money import Line, Money, RateTotal, amount_text, decimal_text
 
 State = Literal["open", "partially_paid", "paid", "expired", "cancelled", "replaced", "unknown", "busy"]
 
@@ -49,6 +49,8 @@ TEXTS: dict[str, dict[str, str]] = {
         "quantity": "Menge",
         "price": "Betrag",
         "total": "Gesamt",
+        "tax_within": "darin USt.",
+        "tax_on_top": "zuzüglich USt.",
         "paid_so_far": "Bereits bezahlt",
         "due": "Zu zahlen",
         "good_until": "Gültig bis",
@@ -70,6 +72,8 @@ TEXTS: dict[str, dict[str, str]] = {
         "quantity": "Quantity",
         "price": "Amount",
         "total": "Total",
+        "tax_within": "including VAT",
+        "tax_on_top": "plus VAT",
         "paid_so_far": "Paid so far",
         "due": "To pay",
         "good_until": "Good until",
@@ -126,6 +130,8 @@ class PayPage:
     title: str
     currency: str
     lines: Sequence[Line]
+    prices_include_tax: bool
+    taxes: Sequence[RateTotal]
     total: int
     due: int
     state: State
@@ -161,7 +167,16 @@ def _rows(page: PayPage, language: str) -> str:
     total = shown_amount(Money(page.total, page.currency), language)
     return (
         f"<table><thead><tr><th>{t['item']}<th class=n>{t['quantity']}<th class=n>{t['price']}</thead><tbody>{rows}</tbody>"
-        f"<tfoot><tr><th>{t['total']}<th><th class=n>{total}</tfoot></table>"
+        f"<tfoot>{_taxes(page, language)}<tr><th>{t['total']}<th><th class=n>{total}</tfoot></table>"
+    )
+
+
+def _taxes(page: PayPage, language: str) -> str:
+    name = TEXTS[language]["tax_within" if page.prices_include_tax else "tax_on_top"]
+    return "".join(
+        f"<tr><td>{name} {decimal_text(r.rate)} %<td><td class=n>{shown_amount(Money(r.tax, page.currency), language)}"
+        for r in page.taxes
+        if r.tax
     )
 
 

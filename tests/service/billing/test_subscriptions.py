@@ -62,26 +62,25 @@ async def test_the_same_command_as_a_new_message_is_silent(house: House) -> None
     assert await house.said() == []
 
 
-@pytest.mark.parametrize(
-    ("own", "code"),
-    [
-        ({"lines": (), "amount": "0"}, "nothing_to_invoice"),
-        ({"lines": (line("-5.00"),)}, "validation_failed"),
-        ({"lines": (line("1.005"),)}, "validation_failed"),
-        ({"lines": (line(rate="101"),)}, "validation_failed"),
-        ({"currency": "XXQ"}, "validation_failed"),
-        ({"title": "x" * 256}, "validation_failed"),
-        ({"customer": common.Customer(), "issue": True}, "buyer_incomplete"),
-    ],
-)
-async def test_a_command_that_cannot_be_done_is_answered(house: House, own: dict[str, Any], code: str) -> None:
-    await house.hear(create_invoice(**own))
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"lines": (), "amount": "0"}, "nothing_to_invoice"),
+    ({"lines": (line("-5.00"),)}, "validation_failed"),
+    ({"lines": (line("1.005"),)}, "validation_failed"),
+    ({"lines": (line(rate="101"),)}, "validation_failed"),
+    ({"currency": "XXQ"}, "validation_failed"),
+    ({"title": "x" * 256}, "validation_failed"),
+    ({"customer": common.Customer(), "issue": True}, "buyer_incomplete"),
+]
+
+
+async def test_a_command_that_cannot_be_done_is_answered(house: House) -> None:
+    await house.hear(*(create_invoice(**own) for own, _ in REFUSED))
 
     said = await house.said()
-    assert [m.name for m in said] == ["CommandRejected"]
-    assert (said[0].body["code"], said[0].body["request_id"], said[0].key) == (code, id_of("I"), DEAL)
-    assert (said[0].body["element_type"], said[0].body["element_id"]) == ("deal", DEAL)
-    assert said[0].body["command_type"] == "billing.CreateInvoice.v1"
+    assert [(m.name, m.body["code"], m.key) for m in said] == [("CommandRejected", code, DEAL) for _, code in REFUSED]
+    for message in said:
+        assert (message.body["request_id"], message.body["command_type"]) == (id_of("I"), "billing.CreateInvoice.v1")
+        assert (message.body["element_type"], message.body["element_id"]) == ("deal", DEAL)
     assert await house.rows("select 1 from events where aggregate in ('invoice', 'number-series')") == []
 
 
@@ -124,6 +123,13 @@ async def test_a_link_covers_the_invoice_that_the_same_batch_drafted(house: Hous
     assert (link["invoice_id"], link["amount"]["amount"], link["request_id"]) == (id_of("I"), "100.00", id_of("L"))
     assert link["url"].startswith("http://pay.test/pay/")
     assert link["expires_at"] == "2026-04-01T08:00:00.000Z"
+
+
+@pytest.mark.parametrize("size", [1, 500])
+async def test_a_link_for_an_invoice_named_that_the_same_batch_drafted(house: House, size: int) -> None:
+    await house.hear(create_invoice("I"), create_invoice("J"), create_link(invoice_id=id_of("I")), size=size)
+
+    assert (await house.one("PaymentLinkCreated"))["invoice_id"] == id_of("I")
 
 
 async def test_two_link_rules_at_once_make_one_document(house: House) -> None:
