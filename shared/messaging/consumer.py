@@ -302,6 +302,8 @@ class Consumer:
         try:
             await afp("cons.before_tx")
             await self._handle_or_park(work)
+            if await afp("cons.after_commit") == "unknown":
+                raise Unavailable("planted: committed, but nobody was told")
         except Exception as error:
             await self._step_back(work, error)
             return

@@ -86,6 +86,7 @@ class MessageBatch:
         return [r for r in first.values() if r.identity in taken]
 
     async def settle(self, kit: Kit, tx: Tx, results: Sequence[Result]) -> Sequence[Result]:
+        fp("cons.in_tx")
         by_item = {id(result.item): result for result in results}
         parked = [ParkedMessage(r.record, r.envelope, r.item, None) for r in self._behind]
         waits = []
@@ -100,6 +101,7 @@ class MessageBatch:
         await _withdraw(tx, self.consumer, waits)
         await _note_outcomes(tx, self.consumer, [(p.item, p.envelope, "parked") for p in parked])
         metrics.handled(self.consumer, results)
+        fp("cons.before_commit")
         return results
 
     def halves(self) -> Sequence[MessageBatch]:

@@ -521,3 +521,28 @@ async def test_a_planted_error_before_the_transaction_is_infrastructure(shop: Sh
         failpoints.plant("")
     assert Counter(shop.values()) == Counter(story(3, 3))
     assert in_order(shop.values())
+
+
+async def test_an_ambiguous_commit_is_repeated_and_changes_nothing(
+    kit: Kit, cluster: Cluster, mailbag: toy.Mailbag, tmp_path: Path
+) -> None:
+    await kafka.create_topics(cluster, [Topic(name, 1) for name in {*topics_of(toy.SERVICE), "toy.events"}])
+    producer = Producer(cluster)
+    records = [mailbag.record(toy.Put(request_id="r", jar_id=f"jar-{n % 3}", number=1)) for n in range(30)]
+    failpoints.plant("cons.after_commit=unknown@1; cons.before_commit=raise@3")
+    try:
+        async with running(consumer_of(kit, cluster, tmp_path, PATIENCE)):
+            for part in (records[:10], records[10:20], records[20:]):
+                await producer.send_many([Outgoing(r.topic, (r.key or b"").decode(), r.headers, r.value or b"") for r in part])
+                await until_true(lambda: _lag_is_zero(cluster, "toy", "toy.commands"))
+    finally:
+        failpoints.plant("")
+        await producer.stop()
+
+    async with kit.database.raw() as raw:
+        assert await raw.fetchval("select sum(marbles) from jars_v1") == 30
+        assert await raw.fetchval("select count(*) from events where type = 'MarblesPut'") == 30
+
+
+async def _lag_is_zero(cluster: Cluster, group: str, topic: str) -> bool:
+    return sum((await kafka.lag_of(cluster, group, [topic])).values()) == 0
