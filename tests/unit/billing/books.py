@@ -23,6 +23,7 @@ from services.billing.handlers import HANDLERS
 from services.billing.views import DocumentCard, InvoiceCard, PaymentCard
 from shared.es.addressed import Addressed, Finder
 from shared.es.aggregate import Aggregate, S
+from shared.es.codec import DataclassCodec
 from shared.es.recorded import Context, Recorded, Stream
 from shared.messaging.contract import Contract
 from shared.messaging.directory import TenantRow
@@ -33,6 +34,7 @@ R = TypeVar("R")
 TENANT = UUID("019b8d2b-8c00-722b-b3ad-87c148a0a20a")
 NOW = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
 HANDLER = {h.aggregate.name: h for h in HANDLERS}
+CODEC = DataclassCodec(h.aggregate for h in HANDLERS)
 PERSON = Asked(Origin("person"))
 CUSTOMER = Customer("019b8d2b-8c00-7aaa-b3ad-000000000001", "019b8d2b-8c00-7aaa-b3ad-000000000002")
 ANNA = "019b8d2b-8c00-7aaa-b3ad-000000000042"
@@ -144,6 +146,7 @@ class Books:
             uuid5(TENANT, f"{name}/{version}"), Stream(TENANT, name), version, event, context, self.now, a.aggregate.name
         )
         self.events.append(event)
+        assert CODEC.decode(a.aggregate.name, *CODEC.encode(event)) == event, "an event reads back as it was written"
         handler = HANDLER[a.aggregate.name]
         if (said := handler.publish(state, recorded)) is not None:
             self.said.append(said.contract if isinstance(said, InNameOf) else said)

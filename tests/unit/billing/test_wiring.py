@@ -1,0 +1,78 @@
+"""What holds for all of billing: events that can be read back, settings that make sense, pages that escape."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, get_args
+
+import pytest
+from pydantic import ValidationError
+
+from services.billing.desk.pages import PayPage, checkout_page, language_of, message_page, pay_page
+from services.billing.domain import checkout, invoice, payment, payment_document, quote, series, sign_document
+from services.billing.domain.checkout import Checkout
+from services.billing.domain.money import Money
+from services.billing.handlers import HANDLERS
+from services.billing.service import SERVICE
+from services.billing.settings import BillingSettings, settings
+from shared.messaging.handling import prepare
+from tests.unit.billing.books import line
+
+EVENTS: dict[str, Any] = {
+    "invoice": invoice.InvoiceEvent,
+    "payment": payment.PaymentEvent,
+    "payment-documents": payment_document.DocumentsEvent,
+    "number-series": series.SeriesEvent,
+    "quote": quote.QuoteEvent,
+    "sign-document": sign_document.SignEvent,
+    "checkout": checkout.CheckoutEvent,
+}
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    settings.cache_clear()
+    yield monkeypatch
+    settings.cache_clear()
+
+
+@pytest.mark.parametrize("name", EVENTS)
+def test_every_event_can_be_read_back(name: str) -> None:
+    known = next(h.aggregate.events for h in HANDLERS if h.aggregate.name == name)
+    assert set(known) == set(get_args(EVENTS[name]))
+
+
+def test_the_service_is_wired() -> None:
+    prepared = prepare(SERVICE)
+    assert prepared.topics == ("billing.commands", "deals.events")
+    assert {kind.name for kind in SERVICE.effects} == {"provider_webhook", "provider_refund", "link_expiry"}
+
+
+def test_settings_of_the_public_address(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("DEALWRIGHT_BILLING__PUBLIC_BASE", "https://pay.example.org/")
+    assert BillingSettings().base == "https://pay.example.org"
+    for wrong in ("pay.example.org", "ftp://pay.example.org", "/pay"):
+        with pytest.raises(ValidationError):
+            BillingSettings(public_base=wrong)
+
+
+def test_secrets_are_given_or_derived_but_never_a_default(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("DEALWRIGHT_BILLING__WEBHOOK_SECRETS", "one, two")
+    assert BillingSettings().secrets == (b"one", b"two")
+
+
+def test_pages_escape_what_others_wrote() -> None:
+    evil = '<script>alert(1)</script>"onload=x'
+    page = PayPage(evil, evil, "EUR", [line(name=evil)], True, (), 10000, 10000, "open", None, f"/pay/{evil}", evil, True)
+    hosted = Checkout("c", "d", evil, Money(100, "EUR"), f"https://x/{evil}")
+    for html in (pay_page(page, "de"), message_page("expired", "en", evil, evil), checkout_page(hosted, evil, evil, "de", evil)):
+        assert "<script>" not in html
+        assert '"onload' not in html
+
+
+def test_the_readers_language() -> None:
+    assert language_of("de-AT, en;q=0.9", "en") == "de"
+    assert language_of("en;q=0.1, de;q=0.05", "de") == "en"
+    assert language_of(None, "de") == "de"
+    assert language_of("fr", "nl") == "en"
+    assert language_of("en;q=nonsense, de", "en") == "de"
