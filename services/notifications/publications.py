@@ -40,10 +40,13 @@ def of_notice(notice: Notice, recorded: Recorded[NoticeEvent]) -> Contract | Non
             return _delivered(notice, recorded, origin, instant(at), attempts, message_id)
         case no.NoticeSuppressed(at=at, origin=origin):
             return _delivered(notice, recorded, origin, instant(at), 0, None) if notice.request_id else None
+        case no.NoticeJoined(request_id=request, at=at):
+            delivered = _delivered(notice, recorded, notice.origin, instant(at), notice.attempts, None)
+            return None if request is None else delivered.model_copy(update={"request_id": request})
         case no.NoticeFailed(code=code, detail=detail, attempts=attempts, origin=origin):
             about = _about(notice, recorded, origin)
             return notifications.NoticeFailed(**about, code=code, detail=detail[:1000], attempts=attempts)
-        case no.NoticeRequested() | no.NoticeJoined() | no.NoticeQueued() | no.NoticeUnknown() | no.NoticeRead():
+        case no.NoticeRequested() | no.NoticeQueued() | no.NoticeUnknown() | no.NoticeRead():
             return None
         case _:
             assert_never(recorded.event)

@@ -15,9 +15,11 @@ from services.notifications.domain.notice import (
     Content,
     Element,
     Invitation,
+    JoinNotice,
     Person,
     Recipient,
     RequestNotice,
+    Window,
 )
 from services.notifications.domain.origin import Origin
 from services.notifications.domain.preferences import Preferences
@@ -121,24 +123,42 @@ def _notified(b: notifications.Notify, facts: Facts, person: Employee, id: str) 
     """The feed answers; what goes out besides answers nobody."""
     wishes = facts.one(views.PREFERENCES_OF, person.employee_id) or Preferences()
     channels = wishes.channels_for(b.topic_name)
-    content, origin = Content(b.text, b.title), origin_of(b.origin)
-    suppressed = None if "in_app" in channels else "preference_off"
-    in_feed = RequestNotice(
-        b.request_id,
-        "in_app",
-        Recipient(person.employee_id, None, person.name),
-        content,
-        facts.now,
-        origin,
-        element_of(b.element),
-        topic=b.topic_name,
-        suppressed=suppressed,
-    )
-    yield Addressed(NOTICE, id, in_feed)
+    origin = origin_of(b.origin)
+    yield _in_feed(b, facts, person, id, None if "in_app" in channels else "preference_off")
     elsewhere = Telling(b.notice_id, "", b.topic_name, origin, element=element_of(b.element))
     for channel in channels:
         if channel != "in_app":
             yield from telling.told(facts, elsewhere, person, wishes, channel, Content(b.text, b.title or b.text[:80]))
+
+
+def _in_feed(b: notifications.Notify, facts: Facts, person: Employee, id: str, suppressed: str | None) -> Addressed[Any]:
+    """A notice of its own; with a merge key it joins the one of the last minute, and that answers."""
+    key = merged(b)
+    found = None if key is None or suppressed else telling.still_open(facts, facts.all(views.WINDOWS, key), person, "in_app")
+    if found is not None and found["id"] != id:
+        return Addressed(NOTICE, found["id"], JoinNotice(b.text, facts.now, b.request_id), exclusive=telling.alone(key or ""))
+    command = RequestNotice(
+        b.request_id,
+        "in_app",
+        Recipient(person.employee_id, None, person.name),
+        Content(b.text, b.title),
+        facts.now,
+        origin_of(b.origin),
+        element_of(b.element),
+        topic=b.topic_name,
+        window=None if key is None else Window(key, facts.now + WINDOW),
+        suppressed=suppressed,
+    )
+    return Addressed(NOTICE, id, command, exclusive=None if key is None else telling.alone(key))
+
+
+def merged(b: notifications.Notify) -> str | None:
+    return None if b.merge_key is None else f"notify/{b.merge_key}"
+
+
+def _merged_with(message: Message[notifications.Notify]) -> list[str]:
+    key = merged(message.body)
+    return [] if key is None else [key]
 
 
 def _notified_role(message: Message[notifications.Notify]) -> list[str]:
@@ -562,7 +582,11 @@ def _owner_of_failed(message: Message[automation.RunCompleted]) -> list[str]:
 
 
 SUBSCRIPTIONS: tuple[Subscription[Any], ...] = (
-    Subscription(notifications.Notify, notify, (*people(field("employee_id")), Need(MEMBERS, _notified_role, then=WISHES))),
+    Subscription(
+        notifications.Notify,
+        notify,
+        (*people(field("employee_id")), Need(MEMBERS, _notified_role, then=WISHES), Need(views.WINDOWS, _merged_with)),
+    ),
     Subscription(notifications.SendEmail, send_email, (Need(EMPLOYEES, field("from_employee_id")), Need(FILES, _files))),
     Subscription(notifications.SendSms, send_sms),
     Subscription(notifications.SendInvitation, send_invitation, (Need(EMPLOYEES, field("organiser_employee_id")),)),

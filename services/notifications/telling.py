@@ -122,9 +122,9 @@ def _together(facts: Facts, t: Telling, person: Employee, channel: Channel, cont
     together = t.together
     if together is None:
         return _new(facts, t, person, channel, content)
-    found = _open(facts, facts.all(views.WINDOWS, together.key), person, channel)
+    found = still_open(facts, facts.all(views.WINDOWS, together.key), person, channel)
     if found is not None:
-        return Addressed(NOTICE, found["id"], JoinNotice(content.text, facts.now), exclusive=_alone(together.key))
+        return Addressed(NOTICE, found["id"], JoinNotice(content.text, facts.now), exclusive=alone(together.key))
     later = together.until if channel == "email" and not together.mail_later else None
     return _new(facts, t, person, channel, content, Window(together.key, together.until), later)
 
@@ -147,19 +147,19 @@ def _mailed_already(facts: Facts, together: Together, person: Employee) -> bool:
 def _collected(facts: Facts, t: Telling, person: Employee, content: Content, key: str, until: datetime) -> Addressed[Any]:
     """Held until its time; what comes meanwhile joins it."""
     held = [row for row in facts.all(views.HELD_FOR, person.employee_id) if row["window_key"] == key]
-    found = _open(facts, held, person, "email")
+    found = still_open(facts, held, person, "email")
     if found is not None:
-        return Addressed(NOTICE, found["id"], JoinNotice(content.text, facts.now), exclusive=_alone(key))
+        return Addressed(NOTICE, found["id"], JoinNotice(content.text, facts.now), exclusive=alone(key))
     return _new(facts, t, person, "email", content, Window(key, until), until, "digest")
 
 
-def _open(facts: Facts, rows: Sequence[Row], person: Employee, channel: str) -> Row | None:
+def still_open(facts: Facts, rows: Sequence[Row], person: Employee, channel: str) -> Row | None:
     theirs = (row for row in rows if row["employee_id"] == person.employee_id and row["channel"] == channel)
     joinable = ("held",) if channel == "email" else ("held", "sent", "read")
     return next((row for row in theirs if row["window_until"] > facts.now and row["status"] in joinable), None)
 
 
-def _alone(key: str) -> str:
+def alone(key: str) -> str:
     """The set of notices of one window: two that would open it do not see each other in one transaction."""
     return f"window/{key}"
 
@@ -189,7 +189,7 @@ def _new(
         urgent=t.urgent,
     )
     id = notice_id(t.cause, person.employee_id, channel, *kind)
-    return Addressed(NOTICE, id, command, exclusive=None if window is None else _alone(window.key))
+    return Addressed(NOTICE, id, command, exclusive=None if window is None else alone(window.key))
 
 
 def recipient(person: Employee, channel: Channel) -> Recipient:

@@ -5,8 +5,10 @@ when their visit was over already. Any number of tickers may run; each row is ha
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import structlog
@@ -21,11 +23,14 @@ from services.scheduler.planning import Known, Reads
 from shared.es.addressed import Addressed, Facts
 from shared.es.recorded import Context
 from shared.es.view import Row
-from shared.messaging.batch import BatchResult, Item, handle_batch
+from shared.messaging.batch import BatchResult, Item, Result, handle_batch
 from shared.messaging.due import DueRows
 from shared.runtime import clock, metrics
 from shared.runtime.failpoints import fp
 from shared.runtime.service import Kit
+
+if TYPE_CHECKING:
+    from shared.runtime.database import Tx
 
 log = structlog.get_logger(__name__)
 
@@ -33,6 +38,7 @@ AT_ONCE = timedelta()
 SHORTEST = timedelta(milliseconds=5)
 LONGEST = timedelta(milliseconds=500)
 JUMP = timedelta(seconds=5)
+COUNTED_EVERY = timedelta(minutes=1)
 
 
 class Ticker:
@@ -43,9 +49,11 @@ class Ticker:
     def __init__(self, kit: Kit) -> None:
         self._kit = kit
         self._guard = ClockGuard()
+        self._counted_at: datetime | None = None
 
     async def step(self) -> timedelta:
         now, seen = await self._look()
+        await self._count(now)
         if not self._guard.trusts(now, clock.monotonic()):
             log.error("ticker.clock_jumped", database_clock=now.isoformat())
             return AT_ONCE
@@ -59,11 +67,19 @@ class Ticker:
         async with self._kit.database.transaction() as tx:
             return tx.now, (await tx.raw.fetch(views.LOOK, tx.now))[0]
 
+    async def _count(self, now: datetime) -> None:
+        """Once a minute: how many timers are armed."""
+        if self._counted_at is not None and now - self._counted_at < COUNTED_EVERY:
+            return
+        self._counted_at = now
+        async with self._kit.database.raw() as raw:
+            metrics.TIMERS_PENDING.set(await raw.fetchval(views.HOW_MANY))
+
     async def _handled(self, due: DueRows) -> bool:
-        fp("tm.before_commit")
-        done = await handle_batch(self._kit, DueRows(due.consumer, due.sql, due.item, due.most))
-        fp("tm.after_commit")
-        _measure(due, done)
+        done = await handle_batch(self._kit, replace(due))
+        if due is TIMERS:
+            fp("tm.after_commit")
+            _measure(done)
         return bool(done.results)
 
 
@@ -91,9 +107,22 @@ class ClockGuard:
         return before is None or now - before[0] <= timedelta(seconds=monotonic - before[1]) + JUMP
 
 
-def _measure(due: DueRows, done: BatchResult) -> None:
-    if due is not TIMERS:
-        return
+@dataclass(frozen=True, eq=False)
+class DueTimers(DueRows):
+    """With the places at which tests of crashes strike."""
+
+    async def claim(self, kit: Kit, tx: Tx) -> Sequence[Item]:
+        items = await DueRows.claim(self, kit, tx)
+        fp("tm.after_claim")
+        return items
+
+    async def settle(self, kit: Kit, tx: Tx, results: Sequence[Result]) -> Sequence[Result]:
+        settled = await DueRows.settle(self, kit, tx, results)
+        fp("tm.before_commit")
+        return settled
+
+
+def _measure(done: BatchResult) -> None:
     for result in done.results:
         for recorded in result.recorded:
             late = getattr(recorded.event, "lateness_ms", None)
@@ -141,7 +170,7 @@ def recalculate(row: Row) -> Item:
     return _item(row, "calendars", (Addressed(TIMER, row["id"], command, _rests_on(row)),))
 
 
-TIMERS = DueRows("ticker", views.DUE_TIMERS, fire)
+TIMERS = DueTimers("ticker", views.DUE_TIMERS, fire)
 STALE = DueRows("recalculation", views.STALE_TIMERS, recalculate)
 
 # -------------------------------------------------------------------------------------------------------- activities

@@ -391,3 +391,5 @@ select (select min(wakes_at) from timers_v1 where wakes_at is not null) as timer
        exists (select 1 from {_TOO_LATE}) as too_late
 """
 """One glance: when the next timer and reminder are due, and whether anything else is to be done."""
+
+HOW_MANY = "select count(*) from timers_v1 where wakes_at is not null"

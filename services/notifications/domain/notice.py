@@ -125,10 +125,11 @@ class RequestNotice:
 
 @dataclass(frozen=True, slots=True)
 class JoinNotice:
-    """One more thing for an open window: another line of the same notice."""
+    """One more thing for an open window: another line of the same notice. `request_id`: of who asked, and waits for the answer."""
 
     line: str
     at: datetime
+    request_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +240,7 @@ class NoticeJoined:
     line: str
     count: int
     at: datetime
+    request_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,6 +307,7 @@ class Notice:
     held_until: datetime | None = None
     window: Window | None = None
     count: int = 1
+    joined: tuple[str, ...] = ()
     round: int = 1
     attempts: int = 0
     message_id: str | None = None
@@ -336,8 +339,8 @@ def decide(notice: Notice, command: NoticeCommand) -> Sequence[NoticeEvent]:
     match command:
         case RequestNotice():
             return _requested(notice, command)
-        case JoinNotice(line=line, at=at):
-            return _joined(notice, line, at)
+        case JoinNotice():
+            return _joined(notice, command)
         case ReleaseNotice(at=at):
             due = notice.status == "held" and notice.held_until is not None and notice.held_until <= at
             return [NoticeQueued(notice.round, notice.content, at)] if due else []
@@ -423,13 +426,15 @@ def _bad(code: str, pointer: str, detail: str) -> Rejected:
     return Rejected(code, detail, status=422, errors=[Fault(pointer, code, detail)])
 
 
-def _joined(notice: Notice, line: str, at: datetime) -> Sequence[NoticeEvent]:
-    """While the window is open and the text has room; otherwise nothing, and whoever asks makes a new notice."""
-    is_open = notice.window is not None and at < notice.window.until and notice.status in ("held", "sent", "read")
+def _joined(notice: Notice, c: JoinNotice) -> Sequence[NoticeEvent]:
+    """While the window is open; where the text has no room any more, it is only counted. Asked twice, joined once."""
+    is_open = notice.window is not None and c.at < notice.window.until and notice.status in ("held", "sent", "read")
     if not is_open or (notice.channel != "in_app" and notice.status != "held"):
         return []
-    fits = len(f"{notice.content.text}\n- {line}".encode()) <= LONGEST[notice.channel]
-    return [NoticeJoined(line if fits else "", notice.count + 1, at)]
+    if c.request_id is not None and c.request_id in (notice.request_id, *notice.joined):
+        return []
+    fits = len(f"{notice.content.text}\n- {c.line}".encode()) <= LONGEST[notice.channel]
+    return [NoticeJoined(c.line if fits else "", notice.count + 1, c.at, c.request_id)]
 
 
 def _recorded(notice: Notice, c: RecordSent | RecordFailed | RecordUnknown) -> Sequence[NoticeEvent]:
@@ -514,7 +519,8 @@ def _with_line(notice: Notice, e: NoticeJoined) -> Notice:
     """One more line; a notice that was read is unread again."""
     text = f"{notice.content.text}\n- {e.line}" if e.line else notice.content.text
     status: Status = "sent" if notice.status == "read" else notice.status
-    return replace(notice, content=replace(notice.content, text=text), count=e.count, status=status)
+    joined = notice.joined if e.request_id is None else (*notice.joined, e.request_id)
+    return replace(notice, content=replace(notice.content, text=text), count=e.count, status=status, joined=joined)
 
 
 NOTICE: Aggregate[Notice, NoticeCommand, NoticeEvent] = Aggregate(

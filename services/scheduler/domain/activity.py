@@ -24,6 +24,7 @@ COLOURS: tuple[str, ...] = get_args(Colour)
 
 HOUR = 60
 MOST = {"invitee_ids": 50, "contact_ids": 50, "file_ids": 20, "reminders": 5}
+LONGEST_TEXT = {"name": 255, "description": 16 * 1024, "address": 255, "link": 2000}
 LONGEST_REMINDER = 40_320
 
 
@@ -322,7 +323,12 @@ def _moment(due: Due) -> Moment:
 
 
 def checked(details: Details) -> Details:
-    """Raises Rejected: unknown_colour, too_many, validation_failed."""
+    """Raises Rejected: unknown_colour, too_many, too_large, validation_failed."""
+    if not details.name.strip():
+        raise _bad("validation_failed", "/name", "An activity has a name.")
+    for name, most in LONGEST_TEXT.items():
+        if len(getattr(details, name) or "") > most:
+            raise _bad("too_large", f"/{name}", f"At most {most} characters.")
     if details.colour not in COLOURS:
         raise _bad("unknown_colour", "/colour", f"Colours are {', '.join(COLOURS)}.")
     for name, most in MOST.items():

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Literal, assert_never
 from zoneinfo import ZoneInfo
 
-from services.scheduler.domain.due import MILLISECOND, RESPONSIBLE_HOURS, Calendars, Due, Offset, When, resolve
+from services.scheduler.domain.due import MILLISECOND, RESPONSIBLE_HOURS, Calendars, Due, Offset, When, bad_when, resolve
 from services.scheduler.domain.origin import Origin
 from services.scheduler.domain.repeat import cron
 from shared.es.aggregate import Aggregate
@@ -244,6 +244,9 @@ def arm(when: When, calendars: Calendars, now: datetime) -> Armed:
 def _set(command: SetTimer) -> TimerSet:
     if command.repeat is not None:
         cron(command.repeat)
+    for name, seconds in (("max_lateness", command.max_lateness), ("wait_limit", command.wait_limit)):
+        if seconds is not None and seconds < 0:
+            raise bad_when(f"/{name}", "negative", "Seconds, zero or more.")
     armed = arm(command.when, command.calendars, command.at)
     c = command
     return TimerSet(c.request_id, c.owner, c.about, armed, c.origin, c.max_lateness, c.wait_limit, c.repeat, c.misfire)

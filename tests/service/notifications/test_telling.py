@@ -229,6 +229,19 @@ async def test_a_rule_tells_an_employee_and_gets_its_answer(staffed: House) -> N
     assert [item["body_text"] for item in await feed(staffed, ANNA)] == ["Pack Roof 2026"]
 
 
+@pytest.mark.parametrize("size", [1, 500])
+async def test_with_a_merge_key_several_are_one_notice_and_each_gets_its_answer(staffed: House, size: int) -> None:
+    first, second, other = notify(merge_key="pack"), notify(merge_key="pack", text="Load"), notify(merge_key="another")
+    await staffed.hear(first, second, other, size=size)
+    assert sorted((item["count"], item["body_text"]) for item in await feed(staffed, ANNA)) == [
+        (1, "Pack Roof 2026"),
+        (2, "Pack Roof 2026\n- Load"),
+    ]
+    answers = await staffed.said("NoticeDelivered")
+    assert [answer.body["request_id"] for answer in answers].count(second.request_id) == 1
+    assert {answer.body["request_id"] for answer in answers} == {first.request_id, second.request_id, other.request_id}
+
+
 async def test_a_role_is_all_its_active_members(staffed: House) -> None:
     await staffed.hear(staffed.record(employee(BEN, "Ben", roles=("finance",)), subject=f"employee/{BEN}", sequence=99))
     await staffed.hear(notify(employee_id=None, role="finance"))

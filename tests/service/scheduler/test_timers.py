@@ -125,3 +125,19 @@ async def test_a_timer_that_cannot_be_fired_holds_up_nobody(house: House) -> Non
 
 def _raises(seen: Facts) -> Any:
     raise ValueError("a bug")
+
+
+async def test_a_clock_that_jumped_fires_nothing_for_one_poll(house: House) -> None:
+    await house.hear(set_timer(house))
+    (ticker,) = house.loops
+    await ticker.step()
+    house.now += 2 * HOUR
+    assert await ticker.step() == timedelta()
+    assert not await house.said("TimerFired")
+    await ticker.step()
+    assert (await house.one("TimerFired"))["lateness_ms"] == 3_600_000
+
+
+async def test_the_table_of_timers_is_vacuumed_early(house: House) -> None:
+    (row,) = await house.rows("select reloptions from pg_class where relname = 'timers_v1'")
+    assert row["reloptions"] == ["autovacuum_vacuum_scale_factor=0.01"]

@@ -188,6 +188,13 @@ def test_a_notice_that_was_read_is_unread_again() -> None:
     assert given(NOTICE, *past).when(JoinNotice("Another", NOW)).state.status == "sent"
 
 
+def test_what_was_asked_twice_joins_once() -> None:
+    again = JoinNotice("Another", NOW, "second")
+    past: list[NoticeEvent] = [in_feed(window=WINDOW), FEED_SENT, NoticeJoined("Another", 2, NOW, "second")]
+    given(NOTICE, *past).when(again).nothing_happens()
+    given(NOTICE, *past).when(JoinNotice("Another", NOW, "request")).nothing_happens()
+
+
 def test_after_the_window_nothing_joins() -> None:
     given(NOTICE, in_feed(window=WINDOW), FEED_SENT).when(JoinNotice("Another", NOW + MINUTE)).nothing_happens()
     given(NOTICE, in_feed(), FEED_SENT).when(JoinNotice("Another", NOW)).nothing_happens()

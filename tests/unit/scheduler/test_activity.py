@@ -96,6 +96,9 @@ def test_tomorrow_is_the_assignee_s_tomorrow() -> None:
         (plan(details=replace(CALL, reminders=(1, 2, 3, 4, 5, 6))), "too_many", "/reminders"),
         (plan(details=replace(CALL, reminders=(40_321,))), "validation_failed", "/reminders"),
         (plan(details=replace(CALL, duration_minutes=0)), "validation_failed", "/duration_minutes"),
+        (plan(details=replace(CALL, name=" ")), "validation_failed", "/name"),
+        (plan(details=replace(CALL, name="x" * 256)), "too_large", "/name"),
+        (plan(details=replace(CALL, link="https://" + "x" * 2000)), "too_large", "/link"),
     ],
 )
 def test_bad_input_is_named(command: PlanActivity, code: str, pointer: str) -> None:

@@ -74,6 +74,8 @@ def test_a_timer_is_set_once() -> None:
 def test_a_bad_expression_sets_nothing() -> None:
     given(TIMER).when(set_timer(When("after"))).refused("bad_when", "/anchor_instant")
     given(TIMER).when(set_timer(repeat="every tuesday")).refused("bad_when", "/repeat")
+    given(TIMER).when(set_timer(max_lateness=-1)).refused("bad_when", "/max_lateness")
+    given(TIMER).when(set_timer(wait_limit=-1)).refused("bad_when", "/wait_limit")
 
 
 def test_a_second_is_a_delay() -> None:
