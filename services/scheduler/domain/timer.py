@@ -253,8 +253,8 @@ def _set(command: SetTimer) -> TimerSet:
 
 
 def _rearmed(timer: Timer, command: RearmTimer) -> Sequence[TimerEvent]:
-    timer.must_be_armed()
-    if command.request_id is not None and command.request_id == timer.answered:
+    armed = timer.must_be_armed()
+    if command.request_id is not None and (command.request_id, command.when) == (timer.answered, armed.when):
         return []
     return [TimerRearmed(command.request_id, arm(command.when, command.calendars, command.at), command.origin)]
 

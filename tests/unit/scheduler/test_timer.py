@@ -129,6 +129,16 @@ def test_it_is_armed_anew() -> None:
     given(TIMER, timer_set(), TimerRearmed(OTHER, arm(later, NOBODY, NOW), RULE)).when(command).nothing_happens()
 
 
+def test_who_names_every_request_after_the_timer_is_answered_too() -> None:
+    """The request id alone does not make it the same request: another time is another question."""
+    later = replace(IN_AN_HOUR, offset=Offset(days=1))
+    moved = TimerRearmed(RUN, arm(later, NOBODY, NOW), RULE)
+    given(TIMER, timer_set()).when(RearmTimer(RUN, later, NOBODY, NOW, RULE)).then(moved)
+    back = TimerRearmed(RUN, arm(IN_AN_HOUR, NOBODY, NOW), RULE)
+    given(TIMER, timer_set(), moved).when(RearmTimer(RUN, IN_AN_HOUR, NOBODY, NOW, RULE)).then(back)
+    given(TIMER, timer_set()).when(CancelTimer(RUN, "stage_left", RULE)).then(TimerCancelled(RUN, "stage_left", RULE, None))
+
+
 def test_it_is_cancelled_and_rings_no_more() -> None:
     cancelled = TimerCancelled(OTHER, "stage_left", RULE, None)
     given(TIMER, timer_set()).when(CancelTimer(OTHER, "stage_left", RULE)).then(cancelled)
