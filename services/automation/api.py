@@ -1,0 +1,1036 @@
+"""Automation over HTTP: the catalogue, rules, triggers, values, rules as text, visits with their runs, decisions (12)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Path, Query
+from pydantic import Field, JsonValue
+from sqlalchemy import Select, and_, select, text
+from sqlalchemy.engine import RowMapping
+from starlette.responses import Response
+
+from services.automation import replicas, views
+from services.automation.domain import catalogue, fields
+from services.automation.domain import constants as val
+from services.automation.domain import decision as dec
+from services.automation.domain import rule as rul
+from services.automation.domain import trigger as tri
+from services.automation.domain import visit as vis
+from services.automation.domain.check import WARNINGS, Checked, Neighbour, StageName, check_rule, check_trigger
+from services.automation.domain.condition import sentence
+from services.automation.domain.constants import VALUE, ChangeValue, DefineValue, DeleteValue
+from services.automation.domain.decision import DECISION
+from services.automation.domain.definition import Ready, ready, rule_of
+from services.automation.domain.plan import PLAN, ApplyPlan, MakePlan
+from services.automation.domain.rule import RULE
+from services.automation.domain.timing import instant
+from services.automation.domain.trigger import TRIGGER
+from services.automation.domain.visit import VISIT, Visit
+from services.automation.facts.cards import Gathered, known_of
+from services.automation.facts.rendering import check as paths_of
+from services.automation.rule_sets import Planned, Unreadable, World, documents_of, fingerprint, names_of, plan_of
+from shared.es.addressed import Addressed, Facts
+from shared.es.aggregate import Json
+from shared.es.errors import Fault, NotFound, Rejected
+from shared.es.view import Row
+from shared.http.auth import needs
+from shared.http.commands import Answer, Door, Result
+from shared.http.paging import Paging
+from shared.http.problems import PROBLEMS, Body
+from shared.http.types import Code, Flag, Instant, LongText, Text255
+from shared.runtime.clock import new_id, now
+from shared.runtime.database import Tx
+
+API = APIRouter(responses=PROBLEMS)
+READ, WRITE, ACTIVATE = needs("rules:read"), needs("rules:write"), needs("rules:activate")
+SEE_RUNS, TOUCH_RUNS = needs("runs:read"), needs("runs:write")
+Id = Annotated[UUID, Path()]
+Page = Annotated[Paging, Depends()]
+ElementType = Literal["deal", "lead"]
+
+
+@asynccontextmanager
+async def gathering(door: Door) -> AsyncIterator[Gathered]:
+    """Rows for one request of a person, as the tenant's reader sees them."""
+    async with door.reading() as sql:
+        raw: Any = (await sql.get_raw_connection()).driver_connection
+        yield Gathered(Tx(sql, raw, now()), door.caller.tenant)
+
+
+def user_of(door: Door) -> str | None:
+    """The employee who asks, if it is one."""
+    kind, _, id = door.caller.actor.partition(":")
+    return id if kind == "user" else None
+
+
+# ------------------------------------------------------------------------------------------------ catalogue
+
+
+@API.get("/v1/rule-groups", operation_id="rule_groups", tags=["catalogue"])
+async def rule_groups(door: Annotated[Door, READ], element_type: ElementType | None = None) -> Any:
+    """Groups by purpose with the types in them (S4)."""
+    rules, triggers = catalogue.offered(element_type), catalogue.offered_triggers(element_type)
+    return {
+        "items": [
+            {
+                "group": name,
+                "label": label[0],
+                "label_de": label[1],
+                "rule_types": [t.name for t in rules if t.group == name],
+                "trigger_types": [t.name for t in triggers if t.group == name],
+            }
+            for name, label in catalogue.GROUPS.items()
+        ]
+    }
+
+
+@API.get("/v1/rule-types", operation_id="rule_types", tags=["catalogue"])
+async def rule_types(door: Annotated[Door, READ], element_type: ElementType | None = None, group: str | None = None) -> Any:
+    """What may be chosen, with settings as JSON Schema and outputs (S2)."""
+    return {"items": [catalogue.shown_rule_type(t, element_type) for t in catalogue.offered(element_type, group)]}
+
+
+@API.get("/v1/trigger-types", operation_id="trigger_types", tags=["catalogue"])
+async def trigger_types(door: Annotated[Door, READ], element_type: ElementType | None = None, group: str | None = None) -> Any:
+    return {"items": [catalogue.shown_trigger_type(t) for t in catalogue.offered_triggers(element_type, group)]}
+
+
+@API.get("/v1/placeholders", operation_id="placeholders", tags=["catalogue"])
+async def placeholders(door: Annotated[Door, READ], element_type: ElementType = "deal", stage_id: UUID | None = None) -> Any:
+    """What the picker offers: fields, custom fields, constants, variables, and outputs of the stage's rules (S14, S15, G39)."""
+    names = names_of(await world_of(door))
+    standard = {path: kind for path, kind in fields.standard_of(element_type).items() if not path.startswith("invoices")}
+    values = {path: kind for path, (_, kind, visible) in names.values.items() if visible in ("everywhere", "crm", element_type)}
+    outputs = await _outputs(door, stage_id) if stage_id else {}
+    return {"items": [{"path": p, "kind": k} for p, k in {**standard, **names.custom, **values, **outputs}.items()]}
+
+
+async def _outputs(door: Door, stage_id: UUID) -> dict[str, str]:
+    async with gathering(door) as rows:
+        rules = await rows.find(views.RULES_BY_STAGE, str(stage_id))
+    known = {r.ready.rule.key: catalogue.RULE_TYPES[r.ready.rule.rule_type] for r in rules if r.ready}
+    return {f"steps.{key}.{name}": kind for key, t in known.items() for name, kind in (*t.outputs, *catalogue.COMMON_OUTPUTS.items())}
+
+
+# ------------------------------------------------------------------------------------------------ what names mean now
+
+TABLES = {
+    "pipelines": replicas.PIPELINES.table,
+    "employees": replicas.EMPLOYEES.table,
+    "field_sets": replicas.FIELD_SETS.table,
+    "rooms": replicas.ROOMS.table,
+    "files": replicas.FILES.table,
+    "values": views.VALUES_TABLE,
+    "rules": views.RULES_TABLE,
+    "triggers": views.TRIGGERS_TABLE,
+}
+
+
+async def world_of(door: Door) -> World:
+    async with door.reading() as sql:
+        rows = {name: [dict(row) for row in (await sql.execute(select(table))).mappings()] for name, table in TABLES.items()}
+    rows["values"] = [row for row in rows["values"] if row["state"] == "defined"]
+    return World(**rows)
+
+
+def place_of(world: World, pipeline_id: str, stage_id: str) -> StageName:
+    """Raises Rejected when there is no such stage."""
+    for pipeline in world.pipelines:
+        for stage in pipeline["stages"]:
+            if pipeline["id"] == pipeline_id and stage["stage_id"] == stage_id:
+                return StageName(pipeline_id, pipeline["code"], stage_id, stage["code"], pipeline["element_type"])
+    known = any(pipeline["id"] == pipeline_id for pipeline in world.pipelines)
+    code, pointer = ("unknown_stage", "#/stage_id") if known else ("unknown_pipeline", "#/pipeline_id")
+    detail = "There is no such stage." if known else "There is no such pipeline."
+    raise Rejected("unknown_reference", detail, status=422, errors=(Fault(pointer, code, detail),))
+
+
+# ------------------------------------------------------------------------------------------------ rules
+
+Definition = Annotated[dict[str, JsonValue], Field(description="A rule or trigger in the JSON of rule-format 3.")]
+
+
+class NewRule(Body):
+    """A draft; it may be incomplete but for where it stands and of what type it is (S3)."""
+
+    id: UUID | None = None
+    element_type: ElementType
+    pipeline_id: UUID
+    stage_id: UUID
+    rule_type: Text255
+    position: Annotated[int, Field(ge=0, le=49)] | None = None
+    owner_id: UUID | None = None
+    definition: Definition = Field(default_factory=dict)
+
+
+class RuleChanges(Body):
+    definition: Definition | None = None
+    owner_id: UUID | None = None
+
+
+class Publication(Body):
+    waiting: Literal["keep", "migrate", "cancel"] = "keep"
+    past: Literal["run", "drop"] = "run"
+
+
+class Disablement(Body):
+    cancel_waiting: Flag = False
+
+
+class Nothing(Body):
+    """Nothing needs to be said."""
+
+
+def shown_rule(id: str, rule: rul.DefinedRule, version: int) -> Json:
+    return {
+        "id": id,
+        "element_type": rule.element_type,
+        "pipeline_id": rule.pipeline_id,
+        "stage_id": rule.stage_id,
+        "position": rule.position,
+        "owner_id": rule.owner_id,
+        "state": rule.state,
+        "version": rule.version,
+        "definition": rule.definition,
+        "draft": rule.draft,
+        "invalid": {"code": rule.invalid[0], "detail": rule.invalid[1]} if rule.invalid else None,
+        "revision": version,
+    }
+
+
+def rule_answer(id: str, status: int = 200) -> Callable[[Result], Answer]:
+    def answer(done: Result) -> Answer:
+        version = done.version(RULE, id)
+        body = shown_rule(id, done.state(RULE, id), version)
+        return Answer(status, body, location=f"/v1/rules/{id}" if status == 201 else None, etag=version)
+
+    return answer
+
+
+RULE_SORT = (views.RULES_TABLE.c.position, views.RULES_TABLE.c.name, views.RULES_TABLE.c.changed_at)
+
+
+@API.get("/v1/rules", operation_id="rules_list", tags=["rules"])
+async def list_rules(
+    door: Annotated[Door, READ],
+    paging: Page,
+    pipeline_id: UUID | None = None,
+    stage_id: UUID | None = None,
+    rule_type: str | None = None,
+    state: str | None = None,
+) -> Response:
+    t = views.RULES_TABLE.c
+    wanted = {t.pipeline_id: pipeline_id, t.stage_id: stage_id, t.rule_type: rule_type, t.state: state}
+    query = select(views.RULES_TABLE).where(*(column == str(value) for column, value in wanted.items() if value is not None))
+    return await door.listed(query, paging, sort=RULE_SORT, default="position", shown=listed_rule)
+
+
+def listed_rule(row: Mapping[str, Any]) -> Json:
+    names = ("id", "element_type", "pipeline_id", "stage_id", "position", "rule_key", "rule_type", "name", "owner_id", "state")
+    renamed = {"version": row["rule_version"], "changed_at": row["changed_at"], "invalid": row["invalid_code"]}
+    return {**{name: row[name] for name in names}, **renamed}
+
+
+@API.post("/v1/rules", operation_id="rules_create", status_code=201, tags=["rules"])
+async def create_rule(body: NewRule, door: Annotated[Door, WRITE]) -> Response:
+    world = await world_of(door)
+    place = place_of(world, str(body.pipeline_id), str(body.stage_id))
+    if place.element_type != body.element_type:
+        raise Rejected("wrong_element_type", f"Pipeline {place.pipeline} holds {place.element_type}s.")
+    known = catalogue.RULE_TYPES.get(body.rule_type)
+    if known is None or body.element_type not in known.element_types:
+        raise _no_such_type(body.rule_type, body.element_type)
+    id = str(body.id or new_id())
+    owner = str(body.owner_id) if body.owner_id else user_of(door) or _owner_of(world, place)
+    here = sum(row["stage_id"] == place.stage_id and row["state"] != "deleted" for row in world.rules)
+    position = body.position if body.position is not None else here
+    draft = rul.DraftRule(
+        body.element_type, place.pipeline_id, place.stage_id, position, {**body.definition, "type": body.rule_type}, owner
+    )
+    return await door.ask(Addressed(RULE, id, draft), answer=rule_answer(id, 201))
+
+
+def _no_such_type(name: str, element_type: str) -> Rejected:
+    known = "type_not_for_element" if name in catalogue.RULE_TYPES else "unknown_rule_type"
+    code = "rule_type_retired" if name in catalogue.RETIRED else known
+    detail = f"There is no rule type {name} for a {element_type}."
+    return Rejected("validation_failed", detail, status=422, errors=(Fault("#/rule_type", code, detail),))
+
+
+def _owner_of(world: World, place: StageName) -> str:
+    return str(next(row["owner_id"] for row in world.pipelines if row["id"] == place.pipeline_id))
+
+
+@API.get("/v1/rules/{id}", operation_id="rules_get", tags=["rules"])
+async def get_rule(id: Id, door: Annotated[Door, READ], version: int | None = None) -> Response:
+    rule, revision = await door.state_at(RULE, str(id), version)
+    return door.shown(revision, shown_rule(str(id), rule, revision))
+
+
+@API.get("/v1/rules/{id}/events", operation_id="rules_events", tags=["rules"])
+async def rule_events(id: Id, door: Annotated[Door, READ], paging: Page) -> Response:
+    return await door.history(RULE, str(id), paging)
+
+
+@API.get("/v1/rules/{id}/versions", operation_id="rules_versions", tags=["rules"])
+async def rule_versions(id: Id, door: Annotated[Door, READ], paging: Page) -> Response:
+    t = views.RULE_VERSIONS.table.c
+    query = select(t.id, t.rule_version, t.definition, t.at).where(t.id == str(id))
+    return await door.listed(query, paging, sort=(t.rule_version,), default="-rule_version", shown=shown_version)
+
+
+def shown_version(row: Mapping[str, Any]) -> Json:
+    return {"version": row["rule_version"], "definition": row["definition"], "at": row["at"]}
+
+
+@API.patch("/v1/rules/{id}", operation_id="rules_change", tags=["rules"])
+async def change_rule(id: Id, body: RuleChanges, door: Annotated[Door, WRITE]) -> Response:
+    """Changes the draft: a merge patch of the definition; what is in force stays until it is published."""
+    owner = str(body.owner_id) if body.owner_id else None
+
+    def edit(seen: Facts) -> rul.EditRule:
+        latest = seen.state(RULE, str(id)).latest
+        return rul.EditRule({k: v for k, v in {**latest, **(body.definition or {})}.items() if v is not None}, owner)
+
+    return await door.ask(Addressed(RULE, str(id), edit), answer=rule_answer(str(id)))
+
+
+@API.delete("/v1/rules/{id}", operation_id="rules_delete", tags=["rules"])
+async def delete_rule(id: Id, door: Annotated[Door, ACTIVATE]) -> Response:
+    return await door.ask(Addressed(RULE, str(id), rul.DeleteRule()), answer=rule_answer(str(id)))
+
+
+@API.post("/v1/rules/{id}/publications", operation_id="rules_publish", tags=["rules"])
+async def publish_rule(id: Id, door: Annotated[Door, ACTIVATE], body: Publication | None = None) -> Response:
+    """The draft comes into force. Every finding is answered at once when it cannot (rule_invalid)."""
+    rule, _ = await door.state_at(RULE, str(id))
+    checked = await _check(door, str(id), rule)
+    wish = body or Publication()
+    publish = rul.PublishRule(checked.definition, checked.references, _pointed(checked), wish.waiting, wish.past)
+    return await door.ask(Addressed(RULE, str(id), publish), answer=rule_answer(str(id)))
+
+
+async def _check(door: Door, id: str, rule: rul.DefinedRule) -> Checked:
+    rule.must_exist()
+    world = await world_of(door)
+    place = place_of(world, rule.pipeline_id, rule.stage_id)
+    stage = [r for r in world.rules if r["stage_id"] == rule.stage_id and r["id"] != id and r["state"] in ("published", "disabled")]
+    above = [_neighbour(r) for r in sorted(stage, key=lambda r: r["position"]) if r["position"] < rule.position]
+    below = [str(r["rule_key"]) for r in stage if r["position"] >= rule.position]
+    return check_rule(rule.latest, place, names_of(world), above, below, paths_of)
+
+
+def _neighbour(row: Row) -> Neighbour:
+    return Neighbour(str(row["rule_key"]), str(row["rule_type"]), str(row["definition"]["execution"]))
+
+
+def _pointed(checked: Checked) -> tuple[Fault, ...]:
+    return tuple(Fault(f"#/definition{f.pointer}", f.code, f.detail) for f in checked.errors)
+
+
+@API.post("/v1/rules/{id}/disablements", operation_id="rules_disable", tags=["rules"])
+async def disable_rule(id: Id, door: Annotated[Door, ACTIVATE], body: Disablement | None = None) -> Response:
+    command = rul.DisableRule((body or Disablement()).cancel_waiting)
+    return await door.ask(Addressed(RULE, str(id), command), answer=rule_answer(str(id)))
+
+
+@API.post("/v1/rules/{id}/enablements", operation_id="rules_enable", tags=["rules"])
+async def enable_rule(id: Id, door: Annotated[Door, ACTIVATE], body: Nothing | None = None) -> Response:
+    return await door.ask(Addressed(RULE, str(id), rul.EnableRule()), answer=rule_answer(str(id)))
+
+
+# ------------------------------------------------------------------------------------------------ triggers
+
+
+class NewTrigger(Body):
+    """`stage_id` is the target."""
+
+    id: UUID | None = None
+    pipeline_id: UUID
+    stage_id: UUID
+    trigger_type: Text255
+    position: Annotated[int, Field(ge=0, le=199)] = 0
+    owner_id: UUID | None = None
+    definition: Definition = Field(default_factory=dict)
+
+
+def shown_trigger(id: str, trigger: tri.DefinedTrigger, revision: int) -> Json:
+    return {
+        "id": id,
+        "pipeline_id": trigger.pipeline_id,
+        "stage_id": trigger.stage_id,
+        "position": trigger.position,
+        "owner_id": trigger.owner_id,
+        "state": trigger.state,
+        "version": trigger.version,
+        "definition": trigger.definition,
+        "draft": trigger.draft,
+        "revision": revision,
+    }
+
+
+def trigger_answer(id: str, status: int = 200) -> Callable[[Result], Answer]:
+    def answer(done: Result) -> Answer:
+        version = done.version(TRIGGER, id)
+        location = f"/v1/triggers/{id}" if status == 201 else None
+        return Answer(status, shown_trigger(id, done.state(TRIGGER, id), version), location=location, etag=version)
+
+    return answer
+
+
+@API.get("/v1/triggers", operation_id="triggers_list", tags=["triggers"])
+async def list_triggers(
+    door: Annotated[Door, READ], paging: Page, pipeline_id: UUID | None = None, stage_id: UUID | None = None, state: str | None = None
+) -> Response:
+    t = views.TRIGGERS_TABLE.c
+    wanted = {t.pipeline_id: pipeline_id, t.stage_id: stage_id, t.state: state}
+    query = select(views.TRIGGERS_TABLE).where(*(column == str(value) for column, value in wanted.items() if value is not None))
+    return await door.listed(query, paging, sort=(t.position, t.name, t.changed_at), default="position", shown=listed_trigger)
+
+
+def listed_trigger(row: Mapping[str, Any]) -> Json:
+    names = ("id", "pipeline_id", "stage_id", "position", "trigger_key", "trigger_type", "name", "owner_id", "state", "changed_at")
+    return {**{name: row[name] for name in names}, "version": row["trigger_version"]}
+
+
+@API.post("/v1/triggers", operation_id="triggers_create", status_code=201, tags=["triggers"])
+async def create_trigger(body: NewTrigger, door: Annotated[Door, WRITE]) -> Response:
+    world = await world_of(door)
+    place = place_of(world, str(body.pipeline_id), str(body.stage_id))
+    id = str(body.id or new_id())
+    owner = str(body.owner_id) if body.owner_id else user_of(door) or _owner_of(world, place)
+    definition = {**body.definition, "type": body.trigger_type, "target_stage": f"{place.pipeline}/{place.stage}"}
+    draft = tri.DraftTrigger(place.element_type, place.pipeline_id, place.stage_id, body.position, definition, owner)
+    return await door.ask(Addressed(TRIGGER, id, draft), answer=trigger_answer(id, 201))
+
+
+@API.get("/v1/triggers/{id}", operation_id="triggers_get", tags=["triggers"])
+async def get_trigger(id: Id, door: Annotated[Door, READ], version: int | None = None) -> Response:
+    trigger, revision = await door.state_at(TRIGGER, str(id), version)
+    return door.shown(revision, shown_trigger(str(id), trigger, revision))
+
+
+@API.patch("/v1/triggers/{id}", operation_id="triggers_change", tags=["triggers"])
+async def change_trigger(id: Id, body: RuleChanges, door: Annotated[Door, WRITE]) -> Response:
+    owner = str(body.owner_id) if body.owner_id else None
+
+    def edit(seen: Facts) -> tri.EditTrigger:
+        latest = seen.state(TRIGGER, str(id)).latest
+        return tri.EditTrigger({k: v for k, v in {**latest, **(body.definition or {})}.items() if v is not None}, owner)
+
+    return await door.ask(Addressed(TRIGGER, str(id), edit), answer=trigger_answer(str(id)))
+
+
+@API.delete("/v1/triggers/{id}", operation_id="triggers_delete", tags=["triggers"])
+async def delete_trigger(id: Id, door: Annotated[Door, ACTIVATE]) -> Response:
+    return await door.ask(Addressed(TRIGGER, str(id), tri.DeleteTrigger()), answer=trigger_answer(str(id)))
+
+
+@API.post("/v1/triggers/{id}/publications", operation_id="triggers_publish", tags=["triggers"])
+async def publish_trigger(id: Id, door: Annotated[Door, ACTIVATE], body: Nothing | None = None) -> Response:
+    trigger, _ = await door.state_at(TRIGGER, str(id))
+    trigger.must_exist()
+    world = await world_of(door)
+    checked = check_trigger(trigger.latest, place_of(world, trigger.pipeline_id, trigger.stage_id), names_of(world), paths_of)
+    publish = tri.PublishTrigger(checked.definition, checked.references, _pointed(checked))
+    return await door.ask(Addressed(TRIGGER, str(id), publish), answer=trigger_answer(str(id)))
+
+
+@API.post("/v1/triggers/{id}/disablements", operation_id="triggers_disable", tags=["triggers"])
+async def disable_trigger(id: Id, door: Annotated[Door, ACTIVATE], body: Nothing | None = None) -> Response:
+    return await door.ask(Addressed(TRIGGER, str(id), tri.DisableTrigger()), answer=trigger_answer(str(id)))
+
+
+@API.post("/v1/triggers/{id}/enablements", operation_id="triggers_enable", tags=["triggers"])
+async def enable_trigger(id: Id, door: Annotated[Door, ACTIVATE], body: Nothing | None = None) -> Response:
+    return await door.ask(Addressed(TRIGGER, str(id), tri.EnableTrigger()), answer=trigger_answer(str(id)))
+
+
+# ------------------------------------------------------------------------------------------------ constants and variables
+
+
+class NewValue(Body):
+    id: UUID | None = None
+    code: Code
+    value_type: Text255 = "string"
+    multiple: Flag = False
+    visibility: Text255 = "everywhere"
+    value: JsonValue = None
+
+
+class ValueChange(Body):
+    value: JsonValue = None
+    value_type: Text255 | None = None
+    multiple: Flag | None = None
+    visibility: Text255 | None = None
+
+
+def shown_value(id: str, value: val.Value, revision: int) -> Json:
+    names = ("kind", "code", "value_type", "multiple", "visibility", "value", "state")
+    return {"id": id, **{name: getattr(value, name) for name in names}, "revision": revision}
+
+
+def value_answer(id: str, plural: str, status: int = 200) -> Callable[[Result], Answer]:
+    def answer(done: Result) -> Answer:
+        version = done.version(VALUE, id)
+        location = f"/v1/{plural}/{id}" if status == 201 else None
+        return Answer(status, shown_value(id, done.state(VALUE, id), version), location=location, etag=version)
+
+    return answer
+
+
+async def list_values(door: Door, paging: Paging, kind: str, code: str | None) -> Response:
+    t = views.VALUES_TABLE.c
+    query = select(views.VALUES_TABLE).where(t.kind == kind, t.state == "defined", *((t.code == code,) if code else ()))
+    return await door.listed(query, paging, sort=(t.code, t.changed_at), default="code", shown=listed_value)
+
+
+def listed_value(row: Mapping[str, Any]) -> Json:
+    names = ("id", "kind", "code", "value_type", "multiple", "visibility", "changed_at")
+    return {**{name: row[name] for name in names}, "value": row["value"]["is"]}
+
+
+async def create_value(door: Door, kind: str, body: NewValue) -> Response:
+    """A code is taken once per kind: the set of values of the tenant is decided on as one."""
+    world = await world_of(door)
+    if any(row["kind"] == kind and row["code"] == body.code and row["id"] != str(body.id) for row in world.values):
+        raise Rejected("code_taken", f"A {kind} {body.code} exists.")
+    id = str(body.id or new_id())
+    define = DefineValue(kind, body.code, body.value_type, body.multiple, body.visibility, body.value)
+    return await door.ask(Addressed(VALUE, id, define, exclusive="value-codes"), answer=value_answer(id, f"{kind}s", 201))
+
+
+async def delete_value(door: Door, id: str, kind: str) -> Response:
+    world = await world_of(door)
+    users = [str(r["name"]) for r in (*world.rules, *world.triggers) if r["state"] != "deleted" and f"value:{id}" in r["references"]]
+    return await door.ask(Addressed(VALUE, id, DeleteValue(tuple(users))), answer=value_answer(id, f"{kind}s"))
+
+
+@API.get("/v1/constants", operation_id="constants_list", tags=["values"])
+async def list_constants(door: Annotated[Door, READ], paging: Page, code: str | None = None) -> Response:
+    return await list_values(door, paging, "constant", code)
+
+
+@API.post("/v1/constants", operation_id="constants_create", status_code=201, tags=["values"])
+async def create_constant(body: NewValue, door: Annotated[Door, WRITE]) -> Response:
+    return await create_value(door, "constant", body)
+
+
+@API.get("/v1/constants/{id}", operation_id="constants_get", tags=["values"])
+async def get_constant(id: Id, door: Annotated[Door, READ]) -> Response:
+    value, revision = await door.state_at(VALUE, str(id))
+    return door.shown(revision, shown_value(str(id), value, revision))
+
+
+@API.patch("/v1/constants/{id}", operation_id="constants_change", tags=["values"])
+async def change_constant(id: Id, body: ValueChange, door: Annotated[Door, WRITE]) -> Response:
+    change = ChangeValue(body.value, body.value_type, body.multiple, body.visibility)
+    return await door.ask(Addressed(VALUE, str(id), change), answer=value_answer(str(id), "constants"))
+
+
+@API.delete("/v1/constants/{id}", operation_id="constants_delete", tags=["values"])
+async def delete_constant(id: Id, door: Annotated[Door, WRITE]) -> Response:
+    return await delete_value(door, str(id), "constant")
+
+
+@API.get("/v1/variables", operation_id="variables_list", tags=["values"])
+async def list_variables(door: Annotated[Door, READ], paging: Page, code: str | None = None) -> Response:
+    return await list_values(door, paging, "variable", code)
+
+
+@API.post("/v1/variables", operation_id="variables_create", status_code=201, tags=["values"])
+async def create_variable(body: NewValue, door: Annotated[Door, WRITE]) -> Response:
+    return await create_value(door, "variable", body)
+
+
+@API.get("/v1/variables/{id}", operation_id="variables_get", tags=["values"])
+async def get_variable(id: Id, door: Annotated[Door, READ]) -> Response:
+    value, revision = await door.state_at(VALUE, str(id))
+    return door.shown(revision, shown_value(str(id), value, revision))
+
+
+@API.patch("/v1/variables/{id}", operation_id="variables_change", tags=["values"])
+async def change_variable(id: Id, body: ValueChange, door: Annotated[Door, WRITE]) -> Response:
+    change = ChangeValue(body.value, body.value_type, body.multiple, body.visibility)
+    return await door.ask(Addressed(VALUE, str(id), change), answer=value_answer(str(id), "variables"))
+
+
+@API.delete("/v1/variables/{id}", operation_id="variables_delete", tags=["values"])
+async def delete_variable(id: Id, door: Annotated[Door, WRITE]) -> Response:
+    return await delete_value(door, str(id), "variable")
+
+
+# ------------------------------------------------------------------------------------------------ rules as text
+
+
+class RuleText(Body):
+    """YAML or JSON, at most 256 KiB less the rest of the request."""
+
+    text: Annotated[str, Field(max_length=256 * 1024)]
+
+
+class Application(Body):
+    plan_id: UUID
+    waiting: Literal["keep", "migrate", "cancel"] = "keep"
+
+
+async def planned(door: Door, body: RuleText) -> Planned:
+    """Raises Rejected(rule_set_invalid) with every error at once."""
+    try:
+        documents = documents_of(body.text)
+    except Unreadable as error:
+        raise Rejected("rule_set_invalid", str(error), status=422, errors=(Fault("#/text", "syntax", str(error)),)) from None
+    plan = plan_of(documents, await world_of(door), user_of(door), new_id)
+    errors = tuple(finding for finding, _, _ in plan.findings if finding.code not in WARNINGS)
+    if errors:
+        raise Rejected("rule_set_invalid", f"{len(errors)} faults were found; `errors` names each.", status=422, errors=errors)
+    return plan
+
+
+def shown_findings(plan: Planned) -> list[Json]:
+    return [{**f._asdict(), "severity": _severity(f), "stage": stage, "rule_id": key} for f, stage, key in plan.findings]
+
+
+def _severity(finding: Fault) -> str:
+    return "warning" if finding.code in WARNINGS else "error"
+
+
+def shown_change(change: Json) -> Json:
+    names = ("kind", "id", "key", "stage", "change", "fields")
+    return {name: change[name] for name in names if name in change}
+
+
+@API.post("/v1/rule-sets/checks", operation_id="rule_sets_check", tags=["rule sets"])
+async def check_rule_set(body: RuleText, door: Annotated[Door, READ]) -> Any:
+    """Nothing is written; all findings at once."""
+    return {"findings": shown_findings(await planned(door, body))}
+
+
+@API.post("/v1/rule-sets/plans", operation_id="rule_sets_plan", status_code=201, tags=["rule sets"])
+async def plan_rule_set(body: RuleText, door: Annotated[Door, WRITE]) -> Response:
+    """What the text would change, kept under a plan_id that is bound to what is in force now."""
+    plan = await planned(door, body)
+    id = str(new_id())
+    shown = {"plan_id": id, "changes": [shown_change(c) for c in plan.changes], "findings": shown_findings(plan)}
+    return await door.ask(Addressed(PLAN, id, MakePlan(tuple(plan.changes))), answer=lambda done: Answer(201, shown))
+
+
+@API.post("/v1/rule-sets/applications", operation_id="rule_sets_apply", tags=["rule sets"])
+async def apply_rule_set(body: Application, door: Annotated[Door, ACTIVATE]) -> Response:
+    """Publishes everything in one transaction, or nothing (plan_outdated)."""
+    plan, _ = await door.state_at(PLAN, str(body.plan_id))
+    world = await world_of(door)
+    current = {row["id"]: fingerprint(row["definition"]) for row in (*world.rules, *world.triggers)}
+    current |= {row["id"]: fingerprint(row["value"]["is"]) for row in world.values}
+    changes = [change for change in plan.changes if change["change"] != "unchanged"]
+    asked = [addressed for change in changes for addressed in _applied(change, body.waiting)]
+    shown = {"plan_id": str(body.plan_id), "applied": [shown_change(change) for change in changes]}
+    return await door.ask(Addressed(PLAN, str(body.plan_id), ApplyPlan(current)), *asked, answer=lambda done: Answer(200, shown))
+
+
+def _applied(change: Json, waiting: str) -> list[Addressed[Any]]:
+    match change["kind"]:
+        case "rule":
+            return _applied_rule(change, waiting)
+        case "trigger":
+            return _applied_trigger(change)
+        case _:
+            return [Addressed(VALUE, change["id"], _value_command(change))]
+
+
+def _value_command(change: Json) -> val.ValueCommand:
+    value = change["value"]
+    if change["change"] == "update":
+        return ChangeValue(value.get("value"))
+    return DefineValue(change["kind"], change["key"], value["type"], value["multiple"], value["visibility"], value.get("value"))
+
+
+def _applied_rule(c: Json, waiting: str) -> list[Addressed[Any]]:
+    id, definition = c["id"], c["definition"]
+    if c["change"] == "disable":
+        return [Addressed(RULE, id, rul.DisableRule())]
+    first: list[Addressed[Any]] = []
+    if c["change"] == "create":
+        place = (c["element_type"], c["pipeline_id"], c["stage_id"], c["position"])
+        first.append(Addressed(RULE, id, rul.DraftRule(*place, definition, c["owner_id"])))
+    else:
+        first.append(Addressed(RULE, id, rul.MoveRule(c["position"])))
+    publish = Addressed(RULE, id, lambda seen: _if_new(seen, id, definition, c["references"], waiting))
+    return [*first, publish, *([Addressed(RULE, id, rul.EnableRule())] if c["change"] == "enable" else [])]
+
+
+def _if_new(seen: Facts, id: str, definition: Json, references: Json, waiting: str) -> rul.PublishRule | None:
+    """Moving a rule, or switching it on, publishes no version."""
+    if seen.state(RULE, id).definition == definition:
+        return None
+    return rul.PublishRule(definition, references, (), waiting)
+
+
+def _applied_trigger(c: Json) -> list[Addressed[Any]]:
+    id, definition = c["id"], c["definition"]
+    if c["change"] == "disable":
+        return [Addressed(TRIGGER, id, tri.DisableTrigger())]
+    asked: list[Addressed[Any]] = []
+    if c["change"] == "create":
+        place = (c["element_type"], c["pipeline_id"], c["stage_id"], c["position"])
+        asked.append(Addressed(TRIGGER, id, tri.DraftTrigger(*place, definition, c["owner_id"])))
+    if c["change"] == "enable":
+        asked.append(Addressed(TRIGGER, id, tri.EnableTrigger()))
+    if c["change"] in ("create", "update"):
+        asked.append(Addressed(TRIGGER, id, tri.PublishTrigger(definition, c["references"])))
+    return asked
+
+
+# ------------------------------------------------------------------------------------------------ visits and runs
+
+
+def shown_visit(row: Mapping[str, Any]) -> Json:
+    names = ("id", "element_type", "element_id", "pipeline_id", "stage_id", "visit_number", "arrived_at", "status", "left_because", "runs")
+    return {name: row[name] for name in names}
+
+
+@API.get("/v1/visits", operation_id="visits_list", tags=["runs"])
+async def list_visits(
+    door: Annotated[Door, SEE_RUNS], paging: Page, element_id: UUID | None = None, stage_id: UUID | None = None, state: str | None = None
+) -> Response:
+    t = views.VISITS_TABLE.c
+    wanted = {t.element_id: element_id, t.stage_id: stage_id, t.status: state}
+    query = select(views.VISITS_TABLE).where(*(column == str(value) for column, value in wanted.items() if value is not None))
+    return await door.listed(query, paging, sort=(t.arrived_at,), shown=shown_visit)
+
+
+@API.get("/v1/visits/{id}", operation_id="visits_get", tags=["runs"])
+async def get_visit(id: Id, door: Annotated[Door, SEE_RUNS], version: int | None = None) -> Response:
+    visit, revision = await door.state_at(VISIT, str(id), version)
+    runs = [shown_run(visit, run) for run in visit.runs]
+    shown = {"id": str(id), "element_id": visit.element_id, "stage_id": visit.stage_id, "status": visit.status, "chain": visit.chain}
+    return door.shown(revision, {**shown, "visit_number": visit.visit_number, "arrived_at": visit.arrived_at, "runs": runs})
+
+
+def shown_run(visit: Visit, run: vis.Run) -> Json:
+    """A run with its steps, outputs and decision record."""
+    return {
+        "id": visit.run_id(run.rule_id),
+        "visit_id": visit.visit_id,
+        "element_id": visit.element_id,
+        "rule_id": run.rule_id,
+        "rule_version": run.rule.version,
+        "rule_key": run.rule.key,
+        "rule_type": run.rule.rule_type,
+        "rule_name": run.rule.name,
+        "state": run.state,
+        "reason": run.reason,
+        "detail": run.detail,
+        "waiting_for": run.waiting_for,
+        "triggered_at": visit.arrived_at,
+        "due_at": run.due_at,
+        "finished_at": run.finished_at,
+        "lateness_ms": run.lateness_ms,
+        "notes": run.notes,
+        "steps": [
+            {"name": s.name, "request_id": s.request_id, "state": s.state, "attempts": s.attempts, "code": s.code, "detail": s.detail}
+            for s in run.steps
+        ],
+        "outputs": run.outputs,
+        "record": {"at": run.judged_at, "condition": [shown_trace(t) for t in run.trace or run.at_arrival], "time": run.reasoning},
+    }
+
+
+def shown_trace(trace: Any) -> Json:
+    path, op, expected, actual, verdict, note = trace
+    return {"field": path, "op": op, "expected": expected, "actual": actual, "verdict": verdict, "note": note, "says": sentence(trace)}
+
+
+RUNS = text(
+    "select v.id as visit_id, v.element_id, v.element_type, v.pipeline_id, v.stage_id, v.arrived_at as triggered_at, r.value as run"
+    " from visits_v1 v cross join lateral json_array_elements(v.runs) r"
+    " where (cast(:element as text) is null or v.element_id = :element) and (cast(:stage as text) is null or v.stage_id = :stage)"
+    " and (cast(:rule as text) is null or r.value ->> 'rule_id' = :rule)"
+    " and (cast(:states as text[]) is null or r.value ->> 'state' = any(cast(:states as text[])))"
+    " and (not :waiting or v.waits)"
+    " order by v.arrived_at desc, v.visit_number desc, v.id limit :most"
+)
+
+
+async def runs_of(
+    door: Door,
+    *,
+    element: UUID | None = None,
+    stage: UUID | None = None,
+    rule: UUID | None = None,
+    states: list[str] | None = None,
+    waiting: bool = False,
+    most: int = 200,
+) -> list[Json]:
+    """Runs as lists show them, newest arrival first."""
+    wanted = {"element": element and str(element), "stage": stage and str(stage), "rule": rule and str(rule)}
+    async with door.reading() as sql:
+        rows = (await sql.execute(RUNS, {**wanted, "states": states, "waiting": waiting, "most": most})).mappings().all()
+    names = ("visit_id", "element_id", "element_type", "pipeline_id", "stage_id", "triggered_at")
+    return [{"id": row["run"]["run_id"], **{name: row[name] for name in names}, **row["run"]} for row in rows]
+
+
+Limit = Annotated[int, Query(ge=1, le=200)]
+
+
+@API.get("/v1/runs", operation_id="runs_list", tags=["runs"])
+async def list_runs(
+    door: Annotated[Door, SEE_RUNS],
+    element_id: UUID | None = None,
+    stage_id: UUID | None = None,
+    rule_id: UUID | None = None,
+    state: Annotated[str | None, Query(description="One or more, with commas between")] = None,
+    limit: Limit = 50,
+) -> Any:
+    states = state.split(",") if state else None
+    return {"items": await runs_of(door, element=element_id, stage=stage_id, rule=rule_id, states=states, most=limit), "next_cursor": None}
+
+
+@API.get("/v1/horizon", operation_id="horizon", tags=["runs"])
+async def horizon(
+    door: Annotated[Door, SEE_RUNS], element_id: UUID | None = None, rule_id: UUID | None = None, limit: Limit = 200
+) -> Any:
+    """Everything that is going to happen, in order of time; what waits for something else than time comes last."""
+    waiting = ["scheduled", "waiting", "blocked"]
+    found = await runs_of(door, element=element_id, rule=rule_id, states=waiting, waiting=True, most=limit)
+    return {"items": sorted(found, key=lambda run: (run["due_at"] is None, run["due_at"] or "")), "next_cursor": None}
+
+
+async def place_of_run(door: Door, run_id: UUID) -> RowMapping:
+    """Visit, element, stage and rule of a run. Raises NotFound."""
+    tables = (views.STEPS_TABLE.c, views.TIMERS_OF_RUNS_TABLE.c)
+    async with door.reading() as sql:
+        for t in tables:
+            query = select(t.id, t.element_id, t.stage_id, t.rule_id).where(t.run_id == str(run_id)).limit(1)
+            if (row := (await sql.execute(query)).mappings().first()) is not None:
+                return row
+        scan = text(
+            "select v.id, v.element_id, v.stage_id, r.value ->> 'rule_id' as rule_id from visits_v1 v"
+            " cross join lateral json_array_elements(v.runs) r where r.value ->> 'run_id' = :run limit 1"
+        )
+        row = (await sql.execute(scan, {"run": str(run_id)})).mappings().first()
+    if row is None:
+        raise NotFound("There is no such run.")
+    return row
+
+
+@API.get("/v1/runs/{id}", operation_id="runs_get", tags=["runs"])
+async def get_run(id: Id, door: Annotated[Door, SEE_RUNS]) -> Response:
+    place = await place_of_run(door, id)
+    visit, revision = await door.state_at(VISIT, place["id"])
+    run = visit.run(place["rule_id"])
+    if run is None:
+        raise NotFound("There is no such run.")
+    return door.shown(revision, shown_run(visit, run))
+
+
+Verb = Callable[[str, vis.Known], Any]
+
+
+async def on_run(door: Door, run_id: UUID, verb: Callable[[str, vis.Known, Ready | None], Any]) -> Response:
+    """A person's verb on one run: the facts are gathered as they are now, the visit decides."""
+    place = await place_of_run(door, run_id)
+    async with gathering(door) as rows:
+        card = await rows.card(place["element_id"])
+        rules = await rows.find(views.RULES_BY_STAGE, place["stage_id"])
+    if card is None:
+        raise NotFound("The element of this run is not known.")
+    current = next((rule.ready for rule in rules if rule.rule_id == place["rule_id"]), None)
+
+    def command(seen: Facts) -> Any:
+        return verb(place["rule_id"], known_of(card, rules, seen.now), current)
+
+    def answer(done: Result) -> Answer:
+        visit = done.state(VISIT, place["id"])
+        run = visit.run(place["rule_id"])
+        return Answer(200, shown_run(visit, run) if run else None, etag=done.version(VISIT, place["id"]))
+
+    return await door.ask(Addressed(VISIT, place["id"], command), answer=answer)
+
+
+class Cancellation(Body):
+    reason: LongText = "by_person"
+
+
+class Postponement(Body):
+    to: Instant
+
+
+class Retry(Body):
+    retry_from: Literal["step", "start"] = "step"
+    version: Literal["old", "current"] = "current"
+
+
+@API.post("/v1/runs/{id}/cancellations", operation_id="runs_cancel", tags=["runs"])
+async def cancel_run(id: Id, door: Annotated[Door, TOUCH_RUNS], body: Cancellation | None = None) -> Response:
+    return await on_run(door, id, lambda rule, known, current: vis.CancelRun(rule, known))
+
+
+@API.post("/v1/runs/{id}/executions", operation_id="runs_execute", tags=["runs"])
+async def execute_run(id: Id, door: Annotated[Door, TOUCH_RUNS], body: Nothing | None = None) -> Response:
+    return await on_run(door, id, lambda rule, known, current: vis.RunNow(rule, current, known))
+
+
+@API.post("/v1/runs/{id}/postponements", operation_id="runs_postpone", tags=["runs"])
+async def postpone_run(id: Id, body: Postponement, door: Annotated[Door, TOUCH_RUNS]) -> Response:
+    to = instant(body.to)
+    return await on_run(door, id, lambda rule, known, current: vis.PostponeRun(rule, to))
+
+
+@API.post("/v1/runs/{id}/retries", operation_id="runs_retry", tags=["runs"])
+async def retry_run(id: Id, door: Annotated[Door, TOUCH_RUNS], body: Retry | None = None) -> Response:
+    wish = body or Retry()
+    place = await place_of_run(door, id)
+    old = await _pinned(door, place) if wish.version == "old" else None
+    return await on_run(door, id, lambda rule, known, current: _retried(rule, known, old or current, wish))
+
+
+def _retried(rule_id: str, known: vis.Known, version: Ready | None, wish: Retry) -> vis.RetryRun:
+    if version is None:
+        raise Rejected("rule_deleted", "The rule is not in force any more: retry with the old version.")
+    return vis.RetryRun(rule_id, wish.retry_from, version, known)
+
+
+async def _pinned(door: Door, place: RowMapping) -> Ready | None:
+    """The version that the run began with."""
+    visit, _ = await door.state_at(VISIT, place["id"])
+    run = visit.run(place["rule_id"])
+    rule, _ = await door.state_at(RULE, place["rule_id"])
+    t = views.RULE_VERSIONS.table.c
+    version = run.rule.version if run else 0
+    row = await door.one(select(views.RULE_VERSIONS.table).where(and_(t.id == place["rule_id"], t.rule_version == version)))
+    return ready(rule_of(place["rule_id"], version, rule.owner_id, row["definition"], row["references"]))
+
+
+@API.post("/v1/runs/{id}/continuations", operation_id="runs_continue", tags=["runs"])
+async def continue_run(id: Id, door: Annotated[Door, TOUCH_RUNS], body: Nothing | None = None) -> Response:
+    return await on_run(door, id, lambda rule, known, current: vis.ContinueRun(rule, known))
+
+
+@API.post("/v1/runs/{id}/drops", operation_id="runs_drop", tags=["runs"])
+async def drop_run(id: Id, door: Annotated[Door, TOUCH_RUNS], body: Nothing | None = None) -> Response:
+    return await on_run(door, id, lambda rule, known, current: vis.DropRun(rule, known))
+
+
+@API.post("/v1/visits/{id}/stops", operation_id="visits_stop", tags=["runs"])
+async def stop_visit(id: Id, door: Annotated[Door, TOUCH_RUNS], body: Nothing | None = None) -> Response:
+    """Cancels everything that still waits in this visit (G26)."""
+    visit, _ = await door.state_at(VISIT, str(id))
+    async with gathering(door) as rows:
+        card = await rows.card(visit.element_id)
+    if card is None:
+        raise NotFound("The element of this visit is not known.")
+    item = Addressed(VISIT, str(id), lambda seen: vis.StopRules(known_of(card, (), seen.now)))
+
+    def answer(done: Result) -> Answer:
+        after = done.state(VISIT, str(id))
+        return Answer(200, {"id": str(id), "runs": [shown_run(after, run) for run in after.runs]}, etag=done.version(VISIT, str(id)))
+
+    return await door.ask(item, answer=answer)
+
+
+# ------------------------------------------------------------------------------------------------ why
+
+
+@API.get("/v1/explanations", operation_id="explanations", tags=["runs"])
+async def explain(element_id: UUID, rule_id: UUID, door: Annotated[Door, SEE_RUNS]) -> Any:
+    """Why a rule did, did not or not yet act on an element: the last visit of its stage as facts, condition and time."""
+    rule, _ = await door.state_at(RULE, str(rule_id))
+    arrival = await _last_arrival(door, element_id, rule.stage_id)
+    if arrival is None:
+        return {"verdict": "not_in_stage", "facts": [], "rule_version": rule.version}
+    facts = [{"at": arrival["at"], "event_id": arrival["id"], "says": f"arrived, visit {arrival['visit_number']}"}]
+    if arrival["automation"] != "on":
+        return {"verdict": "suppressed", "facts": facts, "rule_version": rule.version}
+    try:
+        visit, _ = await door.state_at(VISIT, arrival["visit_id"])
+    except NotFound:
+        visit = Visit()
+    run = visit.run(str(rule_id))
+    if run is None:
+        verdict = "rule_disabled" if rule.state != "published" else "rule_added_later"
+        return {"verdict": verdict, "facts": facts, "rule_version": rule.version}
+    return _explained(visit, run, facts)
+
+
+async def _last_arrival(door: Door, element_id: UUID, stage_id: str) -> RowMapping | None:
+    t = replicas.ARRIVALS_TABLE.c
+    query = select(replicas.ARRIVALS_TABLE).where(t.element_id == str(element_id), t.stage_id == stage_id)
+    async with door.reading() as sql:
+        return (await sql.execute(query.order_by(t.visit_number.desc()).limit(1))).mappings().first()
+
+
+VERDICTS = {
+    "succeeded": "ran",
+    "partial": "ran",
+    "running": "ran",
+    "failed": "failed",
+    "missed": "missed",
+    "scheduled": "waiting",
+    "waiting": "waiting",
+    "due": "waiting",
+}
+
+
+def _explained(visit: Visit, run: vis.Run, facts: list[Json]) -> Json:
+    shown = shown_run(visit, run)
+    special = {"condition_false": "condition_false", "loop": "loop_blocked", "stage_left": "stage_left", "rule_disabled": "rule_disabled"}
+    verdict = special.get(run.reason or "") or VERDICTS.get(run.state) or f"{run.state}({run.reason})"
+    return {
+        "verdict": verdict,
+        "facts": [*facts, *({"at": run.finished_at, "event_id": None, "says": f"ended as {run.state}"} for _ in [0] if run.finished_at)],
+        "rule_version": run.rule.version,
+        "condition": shown["record"]["condition"],
+        "time": [f"due at {run.due_at}", *run.reasoning] if run.due_at else list(run.reasoning),
+        "guard": run.reason if run.state == "blocked" else None,
+        "run": shown,
+    }
+
+
+@API.get("/v1/trigger-decisions", operation_id="decisions_list", tags=["decisions"])
+async def list_decisions(
+    door: Annotated[Door, SEE_RUNS],
+    paging: Page,
+    element_id: UUID | None = None,
+    outcome: str | None = None,
+    trigger_id: UUID | None = None,
+) -> Response:
+    t = views.DECISIONS_TABLE.c
+    wanted = {t.element_id: element_id, t.outcome: outcome, t.trigger_id: trigger_id}
+    query: Select[Any] = select(views.DECISIONS_TABLE).where(*(c == str(v) for c, v in wanted.items() if v is not None))
+    return await door.listed(query, paging, sort=(t.at,), shown=_shown_decision)
+
+
+def _shown_decision(row: Mapping[str, Any]) -> Json:
+    names = ("id", "source_event_id", "source_type", "trigger_type", "element_id", "invoice_id", "waiting_for", "outcome", "reason")
+    return {**{name: row[name] for name in (*names, "trigger_id", "verdicts", "order_version", "visit_id", "at")}}
+
+
+@API.get("/v1/trigger-decisions/{id}", operation_id="decisions_get", tags=["decisions"])
+async def get_decision(id: Id, door: Annotated[Door, SEE_RUNS]) -> Response:
+    t = views.DECISIONS_TABLE.c
+    row = await door.one(select(views.DECISIONS_TABLE).where(t.id == str(id)))
+    return door.shown(row["version"], _shown_decision(dict(row)))
+
+
+@API.post("/v1/trigger-decisions/{id}/judgements", operation_id="decisions_judge", tags=["decisions"])
+async def judge(id: Id, door: Annotated[Door, TOUCH_RUNS], body: Nothing | None = None) -> Response:
+    """An unresolved decision is judged after all, on the element as it is now (D19)."""
+    row = await door.one(select(views.DECISIONS_TABLE).where(views.DECISIONS_TABLE.c.id == str(id)))
+    async with gathering(door) as rows:
+        card = await rows.card(row["element_id"]) if row["element_id"] else None
+        triggers = await rows.find(views.TRIGGERS_BY_PIPELINE, card.pipeline.id) if card else []
+    if card is None:
+        raise Rejected("not_yet", "Its element is not known yet.")
+
+    def command(seen: Facts) -> dec.JudgeByHand:
+        return dec.JudgeByHand(dec.Situation(known_of(card, (), seen.now), tuple(triggers)))
+
+    def answer(done: Result) -> Answer:
+        return Answer(200, {"id": str(id), "status": done.state(DECISION, str(id)).status})
+
+    return await door.ask(Addressed(DECISION, str(id), command), answer=answer)

@@ -1,0 +1,560 @@
+"""Is a rule or trigger in order? All findings at once, each by JSON pointer and code (rule-format 8); and what its names refer to.
+
+Pure: the pipelines, people, values, templates and rooms of the moment come as `Names`, paths of a template by a function."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from services.automation.domain import catalogue, condition, fields
+from services.automation.domain.card import normal
+from services.automation.domain.catalogue import RULE_TYPES, TRIGGER_TYPES, Setting
+from services.automation.domain.definition import complete_rule, complete_trigger
+from services.automation.domain.timing import BadTime, anchor_field, days_ahead, is_local_time, parsed_offset, seconds_in
+from shared.es.aggregate import Json
+from shared.es.errors import Fault
+
+MOST_RULES = 50
+WARNINGS = frozenset(("inactive_user", "after_previous_without_previous"))
+RULE_KEYS = (
+    "id type name enabled execution timing condition also_at_arrival settings on_exit on_unresolved continue_on_failure"
+    " acting_user fallback_user owner"
+).split()
+TRIGGER_KEYS = "id type target_stage name condition acting_user fallback_user allow_back allow_reopen enabled settings".split()
+SLUG = re.compile(r"[a-z][a-z0-9_]{0,62}")
+CHOICES = {
+    "execution": ("parallel", "after_previous"),
+    "on_exit": ("cancel", "keep"),
+    "on_unresolved": ("block", "empty"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class StageName:
+    pipeline_id: str
+    pipeline: str
+    stage_id: str
+    stage: str
+    element_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What names mean now. `pipelines` by code: (id, archived, element type, stages by code: (id, retiring))."""
+
+    pipelines: Mapping[str, tuple[str, bool, str, Mapping[str, tuple[str, bool]]]] = field(default_factory=dict)
+    people: Mapping[str, tuple[str, bool]] = field(default_factory=dict)
+    """By code: (id, active)."""
+    values: Mapping[str, tuple[str, str, str]] = field(default_factory=dict)
+    """By `const.<code>` and `var.<code>`: (id, type of condition fields, visibility)."""
+    custom: Mapping[str, str] = field(default_factory=dict)
+    """Types of custom fields by normal path: `uf.city`, `contact.uf.city`."""
+    templates: Mapping[str, tuple[str, frozenset[str]]] = field(default_factory=dict)
+    """Details templates by code: (owner type, field codes)."""
+    rooms: Mapping[str, str] = field(default_factory=dict)
+    files: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """A rule of the same stage, in order."""
+
+    key: str
+    rule_type: str
+    execution: str
+
+
+@dataclass(slots=True)
+class Checked:
+    """The complete definition, what its names refer to, and every finding."""
+
+    definition: Json
+    references: dict[str, Any] = field(default_factory=dict)
+    findings: list[Fault] = field(default_factory=list)
+
+    @property
+    def errors(self) -> tuple[Fault, ...]:
+        return tuple(f for f in self.findings if f.code not in WARNINGS)
+
+    def find(self, pointer: str, code: str, detail: str) -> None:
+        self.findings.append(Fault(pointer, code, detail))
+
+
+PathsOf = Callable[[str], Iterable[str]]
+"""The paths a template names; raises ValueError with `code` and `detail`."""
+
+
+def check_rule(text: Json, place: StageName, names: Names, above: Sequence[Neighbour], below: Sequence[str], paths_of: PathsOf) -> Checked:
+    """`above`: the rules of the stage before this one; `below`: keys of those behind it."""
+    checked = Checked(complete_rule(text))
+    _keys(checked, text, RULE_KEYS)
+    key = text.get("id")
+    if not isinstance(key, str) or not SLUG.fullmatch(key):
+        checked.find("/id", "setting_required" if key is None else "bad_code", "A rule has an id like send_link, unique on its stage.")
+    if key in {n.key for n in above} or key in below:
+        checked.find("/id", "duplicate_id", f"Another rule of the stage is called {key}.")
+    if len(above) >= MOST_RULES:
+        checked.find("/id", "too_many_rules", f"A stage has at most {MOST_RULES} rules.")
+    _choices(checked, checked.definition)
+    if checked.definition["execution"] == "after_previous" and not above:
+        checked.find("/execution", "after_previous_without_previous", "The first rule of a stage waits for nothing: it starts at once.")
+    paths = _Paths(checked, place, names, above, below, checked.definition["execution"], paths_of)
+    _timing(checked, "/timing", checked.definition["timing"], paths, deadline=False)
+    _condition(checked, "/condition", checked.definition["condition"], paths)
+    _people(checked, names, acting=("owner", "responsible"))
+    _rule_type(checked, place, names, paths)
+    return checked
+
+
+def check_trigger(text: Json, place: StageName, names: Names, paths_of: PathsOf) -> Checked:
+    checked = Checked(complete_trigger(text))
+    _keys(checked, text, TRIGGER_KEYS)
+    key = text.get("id")
+    if not isinstance(key, str) or not SLUG.fullmatch(key):
+        checked.find("/id", "setting_required" if key is None else "bad_code", "A trigger has an id like paid.")
+    known = TRIGGER_TYPES.get(str(text.get("type")))
+    if known is None or place.element_type not in known.element_types:
+        code = "unknown_trigger_type" if known is None else "type_not_for_element"
+        checked.find("/type", code, f"There is no trigger type {text.get('type')} for a {place.element_type}.")
+        return checked
+    names_of_settings = {s.name for s in known.settings}
+    for name in checked.definition["settings"]:
+        if name not in names_of_settings:
+            checked.find(f"/settings/{name}", "setting_unknown", f"{known.name} has no setting {name}.")
+    event = {f"event.{name}": kind for name, kind in known.event_fields}
+    paths = _Paths(checked, place, names, (), (), "parallel", paths_of, event)
+    _condition(checked, "/condition", checked.definition["condition"], paths)
+    _people(checked, names, acting=("responsible",))
+    _threshold(checked)
+    return checked
+
+
+def _threshold(checked: Checked) -> None:
+    threshold = checked.definition["settings"].get("threshold")
+    if threshold is None:
+        return
+    percent = isinstance(threshold, str) and re.fullmatch(r"\d{1,3}(\.\d{1,3})?%", threshold)
+    money = isinstance(threshold, dict) and re.fullmatch(r"\d{1,12}(\.\d{1,3})?", str(threshold.get("amount", "")))
+    if not percent and not money:
+        checked.find("/settings/threshold", "wrong_type", 'A threshold is "30%" or { amount: "50.00", currency: EUR }.')
+
+
+def _keys(checked: Checked, text: Json, known: Sequence[str]) -> None:
+    for name in text:
+        if name not in known:
+            checked.find(f"/{name}", "unknown_key", f"There is no key {name}; there are {', '.join(known)}.")
+
+
+def _choices(checked: Checked, d: Json) -> None:
+    for name, allowed in CHOICES.items():
+        if d[name] not in allowed:
+            checked.find(f"/{name}", "wrong_type", f"{name} is one of {', '.join(allowed)}.")
+    for name in ("enabled", "also_at_arrival", "continue_on_failure"):
+        if not isinstance(d[name], bool):
+            checked.find(f"/{name}", "wrong_type", f"{name} is true or false.")
+
+
+# ------------------------------------------------------------------------------------------------ people
+
+
+def _people(checked: Checked, names: Names, *, acting: Sequence[str]) -> None:
+    d = checked.definition
+    if d["acting_user"] not in acting:
+        _person(checked, "/acting_user", d["acting_user"], names)
+    for name in ("fallback_user", "owner"):
+        if d.get(name) is not None:
+            _person(checked, f"/{name}", d[name], names)
+
+
+def _person(checked: Checked, pointer: str, value: Any, names: Names) -> None:
+    """`user:<code>`; inactive people are a warning: the fallback chain will find somebody."""
+    code = value.removeprefix("user:") if isinstance(value, str) and value.startswith("user:") else None
+    found = names.people.get(code) if code else None
+    if found is None:
+        checked.find(pointer, "unknown_user", f"{value} is no employee; write user:<code>.")
+        return
+    checked.references[str(value)] = found[0]
+    if not found[1]:
+        checked.find(pointer, "inactive_user", f"{value} is deactivated.")
+
+
+# ------------------------------------------------------------------------------------------------ paths
+
+
+@dataclass(slots=True)
+class _Paths:
+    """Which paths exist here, with their types."""
+
+    checked: Checked
+    place: StageName
+    names: Names
+    above: Sequence[Neighbour]
+    below: Sequence[str]
+    execution: str
+    paths_of: PathsOf
+    event: Mapping[str, str] = field(default_factory=dict)
+
+    def kind(self, pointer: str, path: str) -> str | None:
+        """The type of a path, pinned in the references; None after a finding."""
+        name = normal(path)
+        if name.startswith("steps."):
+            return self._output(pointer, name)
+        kind = self.event.get(name) or fields.standard_of(self.place.element_type).get(name)
+        if kind is None:
+            kind = self._named(pointer, name)
+        if kind is not None and name not in fields.STANDARD:
+            self.checked.references[f"kind:{name}"] = kind
+        return kind
+
+    def _named(self, pointer: str, name: str) -> str | None:
+        if name.startswith(("const.", "var.")):
+            found = self.names.values.get(name)
+            if found is None:
+                what = "constant" if name.startswith("const.") else "variable"
+                self.checked.find(pointer, f"unknown_{what}", f"There is no {what} {name.partition('.')[2]}.")
+                return None
+            if found[2] not in ("everywhere", "crm", self.place.element_type):
+                self.checked.find(pointer, "not_visible_here", f"{name} is visible in {found[2]} only.")
+            self.checked.references[f"value:{found[0]}"] = name
+            return found[1]
+        if name in self.names.custom:
+            return self.names.custom[name]
+        self.checked.find(pointer, "unknown_path", f"There is no field {name} of a {self.place.element_type}.")
+        return None
+
+    def _output(self, pointer: str, name: str) -> str | None:
+        """Only of a rule that this one is ordered after: the chain of after_previous rules above it (G10)."""
+        _, key, output = [*name.split(".", 2), "", ""][:3]
+        at = next((n for n, rule in enumerate(self.above) if rule.key == key), None)
+        if at is None:
+            code = "output_of_later_rule" if key in self.below else "unknown_output"
+            self.checked.find(pointer, code, f"There is no rule {key} above this one on the stage.")
+            return None
+        chained = [*(rule.execution for rule in self.above[at + 1 :]), self.execution]
+        if any(execution != "after_previous" for execution in chained):
+            self.checked.find(pointer, "output_not_ordered", f"This rule does not wait for {key}: set execution to after_previous.")
+        known = RULE_TYPES.get(self.above[at].rule_type)
+        kind = known.output_kind(output) if known else None
+        if kind is None and output:
+            self.checked.find(pointer, "unknown_output", f"{key} has no output {output}.")
+        return kind
+
+    def template(self, pointer: str, text: str) -> None:
+        """A text with placeholders: it can be used, and every path in it exists."""
+        if not condition.is_template(text):
+            return
+        try:
+            paths = list(self.paths_of(text))
+        except ValueError as problem:
+            code = str(getattr(problem, "code", "bad_template"))
+            self.checked.find(pointer, code, str(getattr(problem, "detail", problem)))
+            return
+        for path in dict.fromkeys(paths):
+            if path.split(".")[0] in fields.ROOTS or "." in path:
+                self.kind(pointer, path)
+
+
+# ------------------------------------------------------------------------------------------------ time
+
+
+def _timing(checked: Checked, pointer: str, timing: Any, paths: _Paths, *, deadline: bool) -> None:
+    if timing in (None, "immediate") and not deadline:
+        return
+    if not isinstance(timing, dict):
+        checked.find(pointer, "bad_time", "A time is immediate, or a map with after, before or at.")
+        return
+    if deadline and "day" in timing:
+        _expect(checked, f"{pointer}/day", lambda: days_ahead(timing["day"]))
+        if not is_local_time(timing.get("time")):
+            checked.find(f"{pointer}/time", "time_required", 'A deadline on a day needs a time, quoted: "14:00".')
+        return
+    modes = [mode for mode in ("after", "before", "at") if mode in timing]
+    if len(modes) != 1:
+        checked.find(pointer, "bad_time", "A time has exactly one of after, before and at.")
+        return
+    _timing_options(checked, pointer, timing, modes[0])
+    anchor = anchor_field(timing)
+    if anchor is not None:
+        kind = paths.kind(f"{pointer}/{modes[0]}", anchor)
+        if kind is not None and kind not in ("date", "datetime"):
+            checked.find(f"{pointer}/{modes[0]}", "anchor_not_a_date", f"{anchor} is no date.")
+
+
+def _timing_options(checked: Checked, pointer: str, timing: Json, mode: str) -> None:
+    if mode != "at" or "offset" in timing:
+        _expect(checked, f"{pointer}/offset", lambda: parsed_offset(timing.get("offset", "" if mode == "before" else "0s")))
+    if "time" in timing and not is_local_time(timing["time"]):
+        checked.find(f"{pointer}/time", "bad_time", 'A time of day is quoted: "09:30".')
+    if mode == "at" and "time" not in timing:
+        checked.find(f"{pointer}/time", "time_required", "at needs a time of day.")
+    if timing.get("working_hours", "none") not in ("none", "company", "responsible"):
+        checked.find(f"{pointer}/working_hours", "bad_time", "working_hours is none, company or responsible.")
+    if timing.get("if_empty", "wait") not in ("wait", "skip", "run"):
+        checked.find(f"{pointer}/if_empty", "bad_time", "if_empty is wait, skip or run.")
+
+
+def _expect(checked: Checked, pointer: str, parse: Callable[[], object]) -> None:
+    try:
+        parse()
+    except BadTime as bad:
+        checked.find(pointer, bad.code, bad.detail)
+
+
+# ------------------------------------------------------------------------------------------------ conditions
+
+
+def _condition(checked: Checked, pointer: str, node: Any, paths: _Paths) -> None:
+    if node is None:
+        return
+    count = _node(checked, pointer, node, paths, 1)
+    if count > condition.MOST_NODES:
+        checked.find(pointer, "too_many_nodes", f"A condition has at most {condition.MOST_NODES} nodes.")
+
+
+def _node(checked: Checked, pointer: str, node: Any, paths: _Paths, depth: int) -> int:
+    """The number of nodes below and including this one."""
+    if depth > condition.MOST_DEPTH:
+        checked.find(pointer, "too_deep", f"A condition is at most {condition.MOST_DEPTH} levels deep.")
+        return 1
+    group = next((name for name in ("all", "any") if isinstance(node, dict) and isinstance(node.get(name), list)), None)
+    if group is not None and len(node) == 1:
+        return 1 + sum(_node(checked, f"{pointer}/{group}/{n}", child, paths, depth + 1) for n, child in enumerate(node[group]))
+    if isinstance(node, dict) and set(node) == {"not"}:
+        return 1 + _node(checked, f"{pointer}/not", node["not"], paths, depth + 1)
+    if isinstance(node, dict) and "field" in node and "op" in node and set(node) <= {"field", "op", "value"}:
+        _leaf(checked, pointer, node, paths)
+    else:
+        checked.find(pointer, "bad_condition", "A node is { all: [...] }, { any: [...] }, { not: ... } or { field, op, value }.")
+    return 1
+
+
+def _leaf(checked: Checked, pointer: str, leaf: Json, paths: _Paths) -> None:
+    kind = paths.kind(f"{pointer}/field", str(leaf["field"]))
+    if kind is None:
+        return
+    operators = condition.OPERATORS.get(kind, condition.OPERATORS["text"])
+    if leaf["op"] not in operators:
+        checked.find(f"{pointer}/op", "operator_not_for_type", f"A {kind} is compared by {', '.join(sorted(operators))}.")
+        return
+    value = leaf.get("value")
+    if condition.is_template(value):
+        paths.template(f"{pointer}/value", str(value))
+    elif leaf["op"] not in condition.NO_LITERAL and condition.literal(value, kind, leaf["op"]) is None:
+        checked.find(f"{pointer}/value", "bad_literal", f"{value!r} is nothing that a {kind} is compared with by {leaf['op']}.")
+    for named in value if isinstance(value, list) else [value]:
+        if kind == "user" and isinstance(named, str) and named.startswith("user:"):
+            _person(checked, f"{pointer}/value", named, paths.names)
+
+
+# ------------------------------------------------------------------------------------------------ settings
+
+
+def _rule_type(checked: Checked, place: StageName, names: Names, paths: _Paths) -> None:
+    d = checked.definition
+    known = RULE_TYPES.get(str(d["type"]))
+    if known is None:
+        code = "rule_type_retired" if d["type"] in catalogue.RETIRED else "setting_required" if d["type"] is None else "unknown_rule_type"
+        checked.find("/type", code, f"There is no rule type {d['type']}.")
+        return
+    if place.element_type not in known.element_types:
+        checked.find("/type", "type_not_for_element", f"{known.name} is not for a {place.element_type}.")
+        return
+    for name in d["settings"]:
+        if known.setting(name) is None:
+            checked.find(f"/settings/{name}", "setting_unknown", f"{known.name} has no setting {name}.")
+    for setting in known.settings:
+        _setting(checked, setting, d["settings"][setting.name], place, names, paths)
+    _together(checked, known.name, place, names)
+
+
+def _setting(checked: Checked, s: Setting, value: Any, place: StageName, names: Names, paths: _Paths) -> None:
+    pointer = f"/settings/{s.name}"
+    if value is None:
+        if s.required:
+            checked.find(pointer, "setting_required", f"{s.label[0]} is required.")
+        return
+    problem = _shape(s, value, place)
+    if problem is not None:
+        checked.find(pointer, *problem)
+        return
+    if s.template:
+        for part in value.values() if isinstance(value, dict) else [value]:
+            paths.template(pointer, str(part))
+    _referred(checked, pointer, s, value, names, paths)
+
+
+def _shape(s: Setting, value: Any, place: StageName) -> tuple[str, str] | None:
+    """The finding about type, length and range, if there is one."""
+    match s.kind:
+        case "bool":
+            return None if isinstance(value, bool) else ("wrong_type", f"{s.name} is true or false.")
+        case "choice":
+            return _chosen(s, value, "unknown_colour" if s.name == "colour" else "wrong_type")
+        case "address_type":
+            return _chosen(s, value, "unknown_address_type")
+        case "choices":
+            return _several(s, value, place)
+        case "days":
+            return _days(s, value)
+        case "minutes":
+            return _whole(s, value)
+        case "minutes_list":
+            bad = not isinstance(value, list) or len(value) > 5 or any(_whole(s, item) for item in value)
+            return ("out_of_range", f"{s.name} is a list of at most 5 numbers of minutes.") if bad else None
+        case "people" | "files":
+            bad = not isinstance(value, list) or len(value) > (s.most or 50) or not all(isinstance(item, str) for item in value)
+            return ("wrong_type", f"{s.name} is a list of at most {s.most}.") if bad else None
+        case "texts":
+            bad = not isinstance(value, dict) or not all(isinstance(v, str) for v in value.values())
+            return ("wrong_type", f"{s.name} maps names to texts.") if bad else None if value else ("empty_map", f"{s.name} is empty.")
+        case "recipients":
+            return None if isinstance(value, str | list) and value else ("empty_list", f"{s.name} names nobody.")
+        case "deadline":
+            return None if isinstance(value, dict) else ("bad_time", f"{s.name} is a map: {{ day: tomorrow, time: \"14:00\" }}.")
+        case _:
+            return _text(s, value)
+
+
+def _chosen(s: Setting, value: Any, code: str) -> tuple[str, str] | None:
+    return None if value in s.choices else (code, f"{s.name} is one of {', '.join(s.choices)}.")
+
+
+def _several(s: Setting, value: Any, place: StageName) -> tuple[str, str] | None:
+    offered = catalogue.choices_for(s, place.element_type)
+    if not isinstance(value, list):
+        return "wrong_type", f"{s.name} is a list of {', '.join(offered)}."
+    if not value:
+        return "empty_list", f"{s.name} is empty; there are {', '.join(offered)}."
+    strange = [item for item in value if item not in offered]
+    if strange:
+        return "target_not_offered", f"{strange[0]} is not offered for a {place.element_type}; there are {', '.join(offered)}."
+    return ("wrong_type", f"{s.name} names one twice.") if len(set(value)) < len(value) else None
+
+
+def _days(s: Setting, value: Any) -> tuple[str, str] | None:
+    try:
+        days = seconds_in(parsed_offset(value)) / 86_400
+    except BadTime as bad:
+        return bad.code, bad.detail
+    return None if (s.least or 0) <= days <= (s.most or days) else ("out_of_range", f"{s.name} is {s.least} to {s.most} days.")
+
+
+def _whole(s: Setting, value: Any) -> tuple[str, str] | None:
+    if not isinstance(value, int) or isinstance(value, bool):
+        return "wrong_type", f"{s.name} is a whole number."
+    within = (s.least is None or value >= s.least) and (s.most is None or value <= s.most)
+    return None if within else ("out_of_range", f"{s.name} is {s.least} to {s.most}.")
+
+
+def _text(s: Setting, value: Any) -> tuple[str, str] | None:
+    if not isinstance(value, str):
+        return "wrong_type", f"{s.name} is text."
+    if s.most is not None and not s.template and len(value) > s.most:
+        return "too_long", f"{s.name} has at most {s.most} characters."
+    return None
+
+
+def _referred(checked: Checked, pointer: str, s: Setting, value: Any, names: Names, paths: _Paths) -> None:
+    """Names in settings that mean something elsewhere."""
+    match s.kind:
+        case "person" | "people" | "recipients":
+            for person in value if isinstance(value, list) else [value]:
+                if str(person).startswith("user:"):
+                    _person(checked, pointer, person, names)
+        case "pipeline":
+            _pipeline(checked, pointer, value, names)
+        case "room":
+            _known(checked, pointer, f"room:{value}", names.rooms.get(value), "unknown_room", f"There is no room {value}.")
+        case "variable":
+            _variable(checked, pointer, value, names, paths)
+        case "files":
+            for file in value:
+                if file not in names.files:
+                    checked.find(pointer, "unknown_file", f"There is no file {file}.")
+        case "deadline":
+            _timing(checked, pointer, value, paths, deadline=True)
+        case "details_template":
+            if value not in names.templates:
+                checked.find(pointer, "unknown_template", f"There is no details template {value}.")
+        case _:
+            pass
+
+
+def _known(checked: Checked, pointer: str, name: str, id: str | None, code: str, detail: str) -> None:
+    if id is None:
+        checked.find(pointer, code, detail)
+    else:
+        checked.references[name] = id
+
+
+def _pipeline(checked: Checked, pointer: str, code: str, names: Names) -> None:
+    found = names.pipelines.get(code)
+    if found is None:
+        checked.find(pointer, "unknown_pipeline", f"There is no pipeline {code}.")
+    elif found[1]:
+        checked.find(pointer, "target_missing", f"Pipeline {code} is archived.")
+    else:
+        checked.references[f"pipeline:{code}"] = found[0]
+
+
+def _variable(checked: Checked, pointer: str, code: str, names: Names, paths: _Paths) -> None:
+    if f"var.{code}" not in names.values and f"const.{code}" in names.values:
+        checked.find(pointer, "constant_by_rule", "Rules change variables, never constants.")
+    elif paths.kind(pointer, f"var.{code}") is not None:
+        checked.references[f"variable:{code}"] = names.values[f"var.{code}"][0]
+
+
+def _together(checked: Checked, rule_type: str, place: StageName, names: Names) -> None:
+    """Settings that make sense only together."""
+    s = checked.definition["settings"]
+    match rule_type:
+        case "create_payment_link":
+            if s["auto_create"] and s["order_id"] is not None:
+                checked.find("/settings/order_id", "setting_not_allowed", "An order number only goes with auto_create: false.")
+            if not s["auto_create"] and s["order_id"] is None:
+                checked.find("/settings/order_id", "setting_required", "Without auto_create the order number is required (S26).")
+        case "create_from":
+            if s["issue"] and isinstance(s["targets"], list) and "invoice" not in s["targets"]:
+                checked.find("/settings/issue", "setting_not_allowed", "Only an invoice can be issued.")
+        case "copy_deal":
+            _target_stage(checked, s, place, names)
+        case "change_details" | "get_details":
+            _details(checked, s, names)
+        case _:
+            pass
+
+
+def _target_stage(checked: Checked, s: Json, place: StageName, names: Names) -> None:
+    found = names.pipelines.get(s["pipeline"]) if isinstance(s["pipeline"], str) else None
+    if found is None:
+        return
+    stages = found[3]
+    code = next(iter(stages), None) if s["initial_stage"] == "first" else s["initial_stage"]
+    stage = stages.get(code) if isinstance(code, str) else None
+    if stage is None:
+        checked.find("/settings/initial_stage", "unknown_stage", f"Pipeline {s['pipeline']} has no stage {code}.")
+    elif stage[1]:
+        checked.find("/settings/initial_stage", "target_missing", f"Stage {code} is being removed.")
+    elif stage[0] == place.stage_id:
+        checked.find("/settings/initial_stage", "target_is_own_stage", "A copy into the rule's own stage would never end (D41).")
+    else:
+        checked.references[f"stage:{s['pipeline']}/{code}"] = stage[0]
+
+
+def _details(checked: Checked, s: Json, names: Names) -> None:
+    template = names.templates.get(s["template"]) if isinstance(s["template"], str) else None
+    if template is None:
+        return
+    owner = "company" if s["element"] == "company" else "person"
+    if template[0] != owner:
+        checked.find("/settings/template", "template_of_other_owner_type", f"{s['template']} is a template of a {template[0]}.")
+    asked = s.get("fields") if isinstance(s.get("fields"), dict) else {}
+    for name in asked or {}:
+        if name in catalogue.ADDRESS_FIELDS:
+            if s["address_type"] is None:
+                checked.find("/settings/address_type", "address_type_missing", f"{name} is a field of an address: which one?")
+        elif name not in template[1]:
+            checked.find(f"/settings/fields/{name}", "unknown_field", f"Template {s['template']} has no field {name}.")

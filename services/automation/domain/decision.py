@@ -1,0 +1,468 @@
+"""Trigger decision: what one event elsewhere means for one element (automation 2.5, 4; D14-D20, D30, D33).
+
+One stream per source event and element. It records every candidate with its verdict and asks for at most one move. An event
+whose element or link is not known yet waits here, not as a parked key: the missing fact would queue behind it (D19, F7)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+from uuid import UUID, uuid5
+
+from services.automation.domain import condition, people
+from services.automation.domain.card import Card, Scope
+from services.automation.domain.condition import Trace
+from services.automation.domain.definition import Trigger
+from services.automation.domain.visit import Known
+from shared.es.aggregate import Aggregate, Json
+from shared.es.errors import Rejected
+
+MOST_JUDGEMENTS = 5
+MOST_IN_CHAIN = 10
+LONGEST_WAIT = {"hours": 24}
+
+
+def decision_id(source_event_id: str, element_id: str | None) -> str:
+    """One decision per event and element; without an element, per event."""
+    return str(uuid5(UUID(source_event_id), element_id or "unlinked"))
+
+
+# ------------------------------------------------------------------------------------------------ commands
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What a judgement rests on: the element as it is now, and the triggers of its pipeline for this event."""
+
+    known: Known
+    triggers: tuple[Trigger, ...]
+
+    @property
+    def card(self) -> Card:
+        return self.known.card
+
+
+@dataclass(frozen=True, slots=True)
+class Hear:
+    """Something happened. `facts` is what conditions read as `event.<name>`; `invoice_id` where the event is about one.
+
+    No `element_id`: the invoice has no deal yet. No `situation`: the element is not known here yet."""
+
+    source_event_id: str
+    source_type: str
+    trigger_type: str
+    facts: Json
+    chain: tuple[str, ...]
+    at: str
+    element_type: str = "deal"
+    element_id: str | None = None
+    invoice_id: str | None = None
+    situation: Situation | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Learn:
+    """The element, or the link to it, is known now. No `situation`: the link is known, its element is not."""
+
+    element_id: str
+    situation: Situation | None
+    at: str
+
+
+@dataclass(frozen=True, slots=True)
+class MoveRefused:
+    """deals said no. `visit_changed`: judge again on the newer state (F6, D18)."""
+
+    code: str
+    situation: Situation | None
+    at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    at: str
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """The missing fact did not come within 24 hours."""
+
+    at: str
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeByHand:
+    """A person has an unresolved one judged after all."""
+
+    situation: Situation
+
+
+DecisionCommand = Hear | Learn | MoveRefused | Moved | GiveUp | JudgeByHand
+
+# ------------------------------------------------------------------------------------------------ events
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    source_event_id: str
+    source_type: str
+    trigger_type: str
+    facts: Json
+    chain: tuple[str, ...]
+    at: str
+    element_type: str
+    element_id: str | None = None
+    invoice_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FactAwaited:
+    """`missing`: element, link. The timer gives up after 24 hours; its record key is the element's, else the decision's own."""
+
+    missing: str
+    timer_id: str
+    about: str
+    at: str
+    element_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingEnded:
+    timer_id: str
+    about: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    trigger_id: str
+    version: int
+    verdict: str
+    by: str | None = None
+    trace: tuple[Trace, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """Every candidate's verdict, on the order of stages and the visit of that moment (D61)."""
+
+    element_id: str
+    visit_id: str
+    order_version: int
+    verdicts: tuple[Verdict, ...]
+    at: str
+    responsible_id: str | None = None
+    pipeline_owner_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MoveAsked:
+    trigger_id: str
+    version: int
+    element_type: str
+    element_id: str
+    stage_id: str
+    if_visit_id: str
+    actor: str
+    acting_fallback: bool
+    chain: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionEnded:
+    """`outcome`: moved, ignored, unresolved."""
+
+    outcome: str
+    at: str
+    reason: str | None = None
+
+
+DecisionEvent = Heard | FactAwaited | WaitingEnded | Judged | MoveAsked | DecisionEnded
+
+# ------------------------------------------------------------------------------------------------ state
+
+Status = Literal["none", "waiting_for_element", "waiting_for_link", "judged", "moving", "moved", "ignored", "unresolved"]
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    status: Status = "none"
+    heard: Heard | None = None
+    element_id: str | None = None
+    timer_id: str | None = None
+    about: str | None = None
+    judged: Judged | None = None
+    judgements: int = 0
+    move: MoveAsked | None = None
+    reason: str | None = None
+
+    @property
+    def waits(self) -> bool:
+        return self.status in ("waiting_for_element", "waiting_for_link")
+
+    @property
+    def outcome(self) -> str | None:
+        return self.status if self.status in ("moved", "ignored", "unresolved") else None
+
+
+# ------------------------------------------------------------------------------------------------ decide
+
+
+def decide(decision: Decision, command: DecisionCommand) -> Sequence[DecisionEvent]:
+    """What is late, repeated or foreign decides nothing."""
+    if isinstance(command, Hear):
+        return _hear(command) if decision.status == "none" else []
+    if decision.status == "none":
+        if isinstance(command, JudgeByHand):
+            raise Rejected("not_found", "There is no such decision.", status=404)
+        return []
+    match command:
+        case Learn() if decision.waits:
+            return _learn(decision, command)
+        case MoveRefused() if decision.status == "moving":
+            return _after_refusal(decision, command)
+        case Moved(at=at) if decision.status == "moving":
+            return [DecisionEnded("moved", at)]
+        case GiveUp(at=at) if decision.waits:
+            return [DecisionEnded("unresolved", at, decision.status)]
+        case JudgeByHand(situation=situation):
+            if decision.status != "unresolved":
+                raise Rejected("not_unresolved", f"The decision is {decision.status}.")
+            return _judge(decision, situation)
+        case _:
+            return []
+
+
+def _hear(c: Hear) -> Sequence[DecisionEvent]:
+    heard = Heard(
+        c.source_event_id, c.source_type, c.trigger_type, c.facts, c.chain, c.at, c.element_type, c.element_id, c.invoice_id
+    )
+    state = evolve(Decision(), heard)
+    if c.element_id is None:
+        return [heard, _awaited(c, "link")]
+    if c.situation is None:
+        return [heard, _awaited(c, "element")]
+    return [heard, *_judge(state, c.situation)]
+
+
+def _awaited(c: Hear, missing: str) -> FactAwaited:
+    own = decision_id(c.source_event_id, c.element_id)
+    return FactAwaited(missing, str(uuid5(UUID(own), "timer/give-up")), c.element_id or own, c.at)
+
+
+def _learn(decision: Decision, c: Learn) -> Sequence[DecisionEvent]:
+    """A link to an element that is not known yet: the same wait goes on for the element."""
+    if c.situation is not None:
+        return [*_no_longer_waiting(decision), *_judge(decision, c.situation)]
+    if decision.status == "waiting_for_element":
+        return []
+    return [FactAwaited("element", decision.timer_id or "", decision.about or "", c.at, c.element_id)]
+
+
+def _no_longer_waiting(decision: Decision) -> Sequence[DecisionEvent]:
+    return [WaitingEnded(decision.timer_id, decision.about or "")] if decision.timer_id else []
+
+
+def _after_refusal(decision: Decision, c: MoveRefused) -> Sequence[DecisionEvent]:
+    if c.code != "visit_changed":
+        return [DecisionEnded("ignored", c.at, c.code)]
+    if c.situation is None or decision.judgements >= MOST_JUDGEMENTS:
+        return [DecisionEnded("unresolved", c.at, "visit_changed")]
+    return _judge(decision, c.situation)
+
+
+def _judge(decision: Decision, situation: Situation) -> Sequence[DecisionEvent]:
+    """Every candidate's verdict, and the winner's move."""
+    heard, card, at = decision.heard, situation.card, situation.known.at
+    assert heard is not None
+    scope = Scope(card, situation.known.now, card.arrived_at, event=heard.facts)
+    candidates = [t for t in situation.triggers if t.trigger_type == heard.trigger_type]
+    verdicts = _ranked([_verdict(t, heard, scope, situation) for t in candidates], situation)
+    judged = Judged(
+        card.element_id,
+        card.visit_id,
+        card.pipeline.order_version,
+        tuple(verdicts),
+        at,
+        card.responsible_id,
+        card.pipeline.owner_id,
+    )
+    winner = next((v.trigger_id for v in verdicts if v.verdict == "won"), None)
+    if winner is None:
+        return [judged, DecisionEnded("ignored", at, _best_reason(verdicts))]
+    trigger = next(t for t in situation.triggers if t.trigger_id == winner)
+    return [judged, _move(trigger, heard, card)]
+
+
+def _move(trigger: Trigger, heard: Heard, card: Card) -> MoveAsked:
+    """In the name of the trigger's acting user, else of who stands in for him (D20)."""
+    fallback = trigger.references.get(trigger.fallback_user) if trigger.fallback_user else None
+    chosen = people.acting(
+        trigger.acting_user, trigger.owner_id, fallback, card, trigger.references.get(trigger.acting_user)
+    )
+    return MoveAsked(
+        trigger.trigger_id,
+        trigger.version,
+        card.element_type,
+        card.element_id,
+        trigger.stage_id,
+        card.visit_id,
+        people.actor(chosen),
+        chosen.fallback,
+        (*heard.chain, trigger.trigger_id)[-MOST_IN_CHAIN:],
+    )
+
+
+REASONS = ("past_target", "final_stage", "already_there", "condition_false", "not_in_scope", "loop", "other_pipeline", "disabled")
+
+
+def _best_reason(verdicts: Sequence[Verdict]) -> str:
+    """Of the candidate that came nearest to moving."""
+    found = {v.verdict for v in verdicts}
+    return next((reason for reason in REASONS if reason in found), "no_candidate" if not verdicts else verdicts[0].verdict)
+
+
+# ------------------------------------------------------------------------------------------------ verdicts
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A verdict, or the way a trigger would move: ahead or behind, and how far in the pipeline's order."""
+
+    trigger: Trigger
+    verdict: str = ""
+    trace: tuple[Trace, ...] = ()
+    ahead: bool = True
+    rank: tuple[int, int] = (0, 0)
+
+
+def _verdict(trigger: Trigger, heard: Heard, scope: Scope, situation: Situation) -> _Candidate:
+    card = situation.card
+    if card.deleted:
+        return _Candidate(trigger, "element_deleted")
+    if not trigger.enabled:
+        return _Candidate(trigger, "disabled")
+    if trigger.pipeline_id != card.pipeline.id:
+        return _Candidate(trigger, "other_pipeline")
+    if trigger.trigger_id in heard.chain or len(heard.chain) >= MOST_IN_CHAIN:
+        return _Candidate(trigger, "loop")
+    if not in_scope(trigger, heard):
+        return _Candidate(trigger, "not_in_scope")
+    render = situation.known.render
+    seen = condition.evaluate(trigger.condition, scope, lambda template: render(template, scope).text)
+    if not seen.holds:
+        return _Candidate(trigger, "condition_false", seen.trace)
+    return _direction(trigger, card, seen.trace)
+
+
+def in_scope(trigger: Trigger, heard: Heard) -> bool:
+    """Any invoice, all open ones paid, those of one rule; and the part of the amount that has to be paid (D25, D30)."""
+    facts, scope = heard.facts, str(trigger.settings.get("scope") or "any")
+    if scope == "all_open" and facts.get("other_unpaid"):
+        return False
+    if scope.startswith("created_by:"):
+        wanted = trigger.references.get(scope) or scope.removeprefix("created_by:")
+        if facts.get("origin_rule_id") != wanted:
+            return False
+    return _reaches(trigger.settings.get("threshold"), heard)
+
+
+def _reaches(threshold: object, heard: Heard) -> bool:
+    """Fires on the event whose `held_before` lies below the threshold and whose `held` does not (D25)."""
+    is_partial = heard.source_type.endswith("InvoicePartiallyPaid.v1")
+    if threshold is None:
+        return not is_partial
+    facts = heard.facts
+    total, before, held = (_cents(facts.get(name)) for name in ("total", "held_before", "held"))
+    held = held if is_partial else total
+    needed = _needed(threshold, total)
+    return needed is not None and before < needed <= held
+
+
+def _needed(threshold: object, total: int) -> int | None:
+    if isinstance(threshold, str) and threshold.endswith("%"):
+        return -(-total * _thousandths(threshold[:-1]) // 100_000)
+    amount = threshold.get("amount") if isinstance(threshold, dict) else None
+    return _cents({"amount": amount}) if amount is not None else None
+
+
+def _cents(money: object) -> int:
+    """Thousandths of a unit: enough for every currency, exact."""
+    amount = money.get("amount") if isinstance(money, dict) else money
+    return _thousandths(str(amount)) if amount is not None else 0
+
+
+def _thousandths(text: str) -> int:
+    whole, _, part = text.strip().partition(".")
+    return int(whole or "0") * 1000 + int((part + "000")[:3])
+
+
+def _direction(trigger: Trigger, card: Card, trace: tuple[Trace, ...]) -> _Candidate:
+    """Process stages by position, then success, then failure; from failure everything lies behind (D14, D15)."""
+    here, there = card.pipeline.rank(card.stage_id), card.pipeline.rank(trigger.stage_id)
+    if trigger.stage_id == card.stage_id:
+        return _Candidate(trigger, "already_there", trace)
+    if here is None or there is None:
+        return _Candidate(trigger, "target_missing", trace)
+    if card.stage_kind in ("success", "failure"):
+        allowed = trigger.allow_back and trigger.allow_reopen
+        return _Candidate(trigger, "" if allowed else "final_stage", trace, False, there)
+    if there > here:
+        return _Candidate(trigger, "", trace, True, there)
+    return _Candidate(trigger, "" if trigger.allow_back else "past_target", trace, False, there)
+
+
+def _ranked(candidates: Sequence[_Candidate], situation: Situation) -> list[Verdict]:
+    """The earliest stage ahead wins (pipeline option: the furthest); none ahead: the nearest behind; ties by list order (D17)."""
+    able = [c for c in candidates if not c.verdict]
+    ahead = [c for c in able if c.ahead]
+    furthest = situation.card.pipeline.trigger_choice == "furthest"
+    winner: _Candidate | None
+    if ahead:
+        winner = (max if furthest else min)(ahead, key=lambda c: (c.rank, -c.trigger.position if furthest else c.trigger.position))
+    else:
+        winner = max(able, key=lambda c: (c.rank, -c.trigger.position)) if able else None
+    return [_final(c, winner) for c in candidates]
+
+
+def _final(c: _Candidate, winner: _Candidate | None) -> Verdict:
+    t = c.trigger
+    if c.verdict or winner is None:
+        return Verdict(t.trigger_id, t.version, c.verdict, trace=c.trace)
+    if c is winner:
+        return Verdict(t.trigger_id, t.version, "won", trace=c.trace)
+    return Verdict(t.trigger_id, t.version, "outranked", winner.trigger.trigger_id, c.trace)
+
+
+# ------------------------------------------------------------------------------------------------ evolve
+
+
+def evolve(decision: Decision, event: DecisionEvent) -> Decision:
+    match event:
+        case Heard():
+            return Decision("judged", event, event.element_id)
+        case FactAwaited(missing=missing, timer_id=timer, about=about, element_id=element):
+            waiting: Status = "waiting_for_link" if missing == "link" else "waiting_for_element"
+            return replace(decision, status=waiting, timer_id=timer, about=about, element_id=element or decision.element_id)
+        case WaitingEnded():
+            return replace(decision, status="judged", timer_id=None)
+        case Judged(element_id=element):
+            return replace(
+                decision, status="judged", element_id=element, judged=event, judgements=decision.judgements + 1, reason=None
+            )
+        case MoveAsked():
+            return replace(decision, status="moving", move=event)
+        case DecisionEnded(outcome=outcome, reason=reason):
+            ended: Status = "moved" if outcome == "moved" else "ignored" if outcome == "ignored" else "unresolved"
+            return replace(decision, status=ended, reason=reason)
+        case _:
+            return decision
+
+
+DECISION: Aggregate[Decision, DecisionCommand, DecisionEvent] = Aggregate(
+    name="decision",
+    initial=Decision(),
+    decide=decide,
+    evolve=evolve,
+    events=(Heard, FactAwaited, WaitingEnded, Judged, MoveAsked, DecisionEnded),
+)

@@ -1,0 +1,542 @@
+"""What automation hears: arrivals, payments, timers, answers, refusals, definitions; each as commands to visits and decisions (11)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+from services.automation import replicas, views
+from services.automation.domain import decision as dec
+from services.automation.domain import visit as vis
+from services.automation.domain.card import Card
+from services.automation.domain.decision import DECISION, Situation, decision_id
+from services.automation.domain.rule import RULE, DisableRule
+from services.automation.domain.visit import VISIT
+from services.automation.facts.cards import card_needs, card_of, known_of, needs_of_message, pipeline_of
+from services.automation.views import StageRule, VisitRef, WaitingVisit
+from shared.contracts import automation, billing, deals, notifications, scheduler
+from shared.es.addressed import Addressed, Facts
+from shared.es.errors import NotFound, NotYet
+from shared.es.view import Row
+from shared.messaging.contract import Contract
+from shared.messaging.envelope import Message, instant
+from shared.messaging.subscription import Need, Subscription
+
+M = TypeVar("M", bound=Contract)
+Asks = Iterable[Addressed[Any]]
+Needs = tuple[Need[Message[Any], Any], ...]
+
+# ------------------------------------------------------------------------------------------------ arriving and leaving
+
+Arrival = deals.DealCreated | deals.LeadCreated | deals.StageChanged
+
+
+def element_of(message: Message[Any]) -> Iterable[str]:
+    body = message.body
+    return [getattr(body, "element_id", None) or getattr(body, "deal_id", None) or body.lead_id]
+
+
+def nobody(message: Message[Any]) -> Iterable[str]:
+    return ()
+
+
+def stage_of(message: Message[Any]) -> Iterable[str]:
+    return [message.body.stage_id]
+
+
+def stages_of(message: Message[deals.StageChanged]) -> Iterable[str]:
+    return [message.body.stage_id, message.body.from_stage_id]
+
+
+def triggers_of(element: replicas.Element) -> Iterable[str]:
+    return [element.pipeline_id]
+
+
+TRIGGERS: Need[replicas.Element, Any] = Need(views.TRIGGERS_BY_PIPELINE, triggers_of)
+
+
+def must_know(element_id: str, facts: Facts) -> Card:
+    card = card_of(element_id, facts)
+    if card is None:
+        raise NotYet(f"element {element_id} is not known to automation yet")
+    return card
+
+
+def arrived(message: Message[Any], facts: Facts) -> Asks:
+    """A visit begins where rules wait for it; whoever waited for this element is told."""
+    body, (element_id,) = message.body, element_of(message)
+    card = must_know(element_id, facts)
+    if body.automation == "on":
+        yield from _begin_visit(body, element_id, card, facts)
+    for id in facts.all(views.DECISIONS_FOR_ELEMENT, element_id):
+        yield Addressed(DECISION, id, dec.Learn(element_id, None if card is None else _relearned(card, facts), instant(facts.now)))
+
+
+def _begin_visit(body: Arrival, element_id: str, card: Card, facts: Facts) -> Asks:
+    rules = facts.all(views.RULES_BY_STAGE, body.stage_id)
+    in_force = tuple(rule.ready for rule in rules if rule.ready is not None)
+    if not in_force:
+        return
+    known = known_of(card, rules, facts.now)
+
+    def arrive(seen: Facts) -> vis.Arrive:
+        recent = sum(row["runs_started"] for row in seen.all(views.LAST_VISITS, element_id) if _within_a_minute(row, seen))
+        return vis.Arrive(
+            body.visit_id,
+            card.element_type,
+            element_id,
+            body.pipeline_id,
+            body.stage_id,
+            body.visit_number,
+            body.arrived_at,
+            body.origin.chain,
+            in_force,
+            known,
+            recent,
+        )
+
+    yield Addressed(VISIT, body.visit_id, arrive, exclusive=f"runs/{element_id}", finds=((views.LAST_VISITS, element_id),))
+
+
+def _within_a_minute(row: Row, seen: Facts) -> bool:
+    return bool((seen.now - row["arrived_at"]).total_seconds() < 60)
+
+
+def _relearned(card: Card, facts: Facts) -> Situation:
+    """All triggers of the pipeline: the decision knows which type it was about."""
+    return Situation(known_of(card, (), facts.now), tuple(facts.all(views.TRIGGERS_BY_PIPELINE, card.pipeline.id)))
+
+
+def moved(message: Message[deals.StageChanged], facts: Facts) -> Asks:
+    body = message.body
+    card = must_know(body.element_id, facts)
+    left = known_of(card, facts.all(views.RULES_BY_STAGE, body.from_stage_id), facts.now)
+    yield Addressed(VISIT, body.from_visit_id, vis.Leave("stage_left", left))
+    yield from arrived(message, facts)
+    if body.decision_id:
+        yield Addressed(DECISION, body.decision_id, dec.Moved(instant(facts.now)))
+
+
+def made_by_a_step(message: Message[deals.LeadCreated], facts: Facts) -> Asks:
+    """A lead arrives, and is the answer to whoever asked for it."""
+    yield from arrived(message, facts)
+    yield from answered(message, facts)
+
+
+def deleted(message: Message[deals.DealDeleted | deals.LeadDeleted], facts: Facts) -> Asks:
+    (element_id,) = element_of(message)
+    known = known_of(must_know(element_id, facts), (), facts.now)
+    yield Addressed(VISIT, message.body.visit_id, vis.Leave("element_deleted", known))
+
+
+def fields_changed(message: Message[deals.DealFieldsChanged | deals.LeadFieldsChanged], facts: Facts) -> Asks:
+    """Date fields that runs wait for or count from, the responsible person whose hours they follow (D6, D10)."""
+    (element_id,) = element_of(message)
+    for waiting in facts.all(views.WAITING_VISITS, element_id):
+        known = known_of(must_know(element_id, facts), facts.all(views.RULES_BY_STAGE, waiting.stage_id), facts.now)
+        yield Addressed(VISIT, waiting.visit_id, vis.FieldsChanged(known))
+
+
+def stage_of_waiting(waiting: WaitingVisit) -> Iterable[str]:
+    return [waiting.stage_id]
+
+
+ARRIVAL_NEEDS = (
+    *needs_of_message(element_of, TRIGGERS),
+    Need(views.DECISIONS_FOR_ELEMENT, element_of),
+)
+WAITING_NEEDS = (
+    *needs_of_message(element_of),
+    Need(views.WAITING_VISITS, element_of, then=(Need(views.RULES_BY_STAGE, stage_of_waiting),)),
+)
+
+# ------------------------------------------------------------------------------------------------ triggers
+
+
+def deal_of(message: Message[Any]) -> Iterable[str]:
+    return [message.body.deal_id] if message.body.deal_id else []
+
+
+Paid = billing.InvoicePaid | billing.InvoicePartiallyPaid | billing.InvoiceRefunded | billing.InvoiceReopened
+
+
+def decide_triggers(trigger_type: str) -> Callable[[Message[Any], Facts], Asks]:
+    """One decision per event and element. A part payment matters only to triggers with a threshold (D25)."""
+
+    def commands(message: Message[Paid], facts: Facts) -> Asks:
+        body, at = message.body, instant(facts.now)
+        card = card_of(body.deal_id, facts) if body.deal_id else None
+        found = facts.all(views.TRIGGERS_BY_PIPELINE, card.pipeline.id) if card else ()
+        triggers = tuple(t for t in found if t.trigger_type == trigger_type)
+        if _matters_to_nobody(body, card, triggers):
+            return
+        heard = dec.Hear(
+            message.envelope.id,
+            message.envelope.type,
+            trigger_type,
+            body.model_dump(mode="json", exclude={"origin", "request_id", "record_key"}),
+            body.origin.chain,
+            at,
+            element_id=body.deal_id,
+            invoice_id=body.invoice_id,
+            situation=Situation(known_of(card, (), facts.now), triggers) if card else None,
+        )
+        yield Addressed(DECISION, decision_id(message.envelope.id, body.deal_id), heard)
+
+    return commands
+
+
+def _matters_to_nobody(body: Paid, card: Card | None, triggers: Iterable[Any]) -> bool:
+    match body:
+        case billing.InvoicePaid():
+            return False
+        case billing.InvoicePartiallyPaid():
+            return card is None or not any(trigger.settings.get("threshold") for trigger in triggers)
+        case billing.InvoiceReopened(reason=reason) if reason != "reversed":
+            return True
+        case _:
+            return card is None or not any(True for _ in triggers)
+
+
+def linked(message: Message[billing.InvoiceLinked], facts: Facts) -> Asks:
+    """A payment that came before the link is judged now (D19)."""
+    body = message.body
+    card = card_of(body.deal_id, facts)
+    situation = _relearned(card, facts) if card else None
+    for id in facts.all(views.DECISIONS_FOR_LINK, body.invoice_id):
+        yield Addressed(DECISION, id, dec.Learn(body.deal_id, situation, instant(facts.now)))
+
+
+TRIGGER_NEEDS = needs_of_message(deal_of, TRIGGERS)
+
+# ------------------------------------------------------------------------------------------------ answers
+
+
+def request_of(message: Message[Any]) -> Iterable[str]:
+    return [message.body.request_id] if message.body.request_id else []
+
+
+def notice_of(message: Message[Any]) -> Iterable[str]:
+    return [message.body.notice_id]
+
+
+def element_of_ref(ref: VisitRef) -> Iterable[str]:
+    return [ref.element_id]
+
+
+def stage_of_ref(ref: VisitRef) -> Iterable[str]:
+    return [ref.stage_id]
+
+
+OF_REF: tuple[Need[VisitRef, Any], ...] = (
+    *card_needs(element_of_ref, TRIGGERS),
+    Need(views.RULES_BY_STAGE, stage_of_ref),
+)
+
+
+def known_for(ref: VisitRef, facts: Facts) -> vis.Known:
+    card = must_know(ref.element_id, facts)
+    return known_of(card, facts.all(views.RULES_BY_STAGE, ref.stage_id), facts.now)
+
+
+def answered(message: Message[Any], facts: Facts) -> Asks:
+    """Whoever asked is found by the request id; an answer to somebody else is none of ours."""
+    request = message.body.request_id
+    for ref in facts.all(views.STEP_OF_REQUEST, request) if request else ():
+        outputs = outputs_of(message.body, facts)
+        yield Addressed(VISIT, ref.visit_id, vis.Answered(request, outputs, known_for(ref, facts)))
+
+
+def outputs_of(body: Contract, facts: Facts) -> dict[str, Any]:
+    """What later rules may read, by the kind of answer (5.2)."""
+    match body:
+        case billing.InvoiceCreated():
+            return {"invoice_id": body.invoice_id, "amount": body.total.amount}
+        case billing.QuoteCreated():
+            return {"quote_id": body.quote_id, "amount": body.total.amount}
+        case billing.SignDocumentCreated():
+            return {"sign_document_id": body.sign_document_id}
+        case billing.PaymentLinkCreated() | billing.PaymentLinkHandedOut():
+            return _outputs_of_link(body)
+        case deals.DealCopied():
+            return {"deal_id": body.copy_id, "name": body.name, **_outputs_of_place(body, facts)}
+        case deals.LeadCreated():
+            return {"lead_id": body.lead_id, "title": body.fields.title}
+        case deals.LeadConverted():
+            made = {"deal_id": body.deal_id, "contact_id": body.contact_id, "company_id": body.company_id}
+            return {name: id for name, id in made.items() if id}
+        case deals.DetailsChanged():
+            return {"changed": [*body.changes], "unchanged": [*body.unchanged], "details_id": body.details_id}
+        case scheduler.ActivityPlanned():
+            return {
+                "activity_id": body.activity_id,
+                "deadline": body.starts_at,
+                "deadline_local": body.local,
+                "room_state": body.room_state,
+            }
+        case _:
+            return {}
+
+
+def _outputs_of_link(body: billing.PaymentLinkCreated | billing.PaymentLinkHandedOut) -> dict[str, Any]:
+    return {
+        "url": body.url,
+        "payment_document_id": body.payment_document_id,
+        "amount": body.amount.amount,
+        "currency": body.amount.currency,
+        "expires_at": body.expires_at,
+        "reused": isinstance(body, billing.PaymentLinkHandedOut),
+    }
+
+
+def _outputs_of_place(body: deals.DealCopied, facts: Facts) -> dict[str, Any]:
+    pipeline = pipeline_of(body.pipeline_id, facts)
+    stage = pipeline.stage(body.stage_id)
+    return {"pipeline": pipeline.code, "stage": stage["code"] if stage else None}
+
+
+def delivered(message: Message[notifications.NoticeDelivered], facts: Facts) -> Asks:
+    body = message.body
+    for ref in facts.all(views.STEP_OF_REQUEST, body.notice_id):
+        outputs = {"sent_at": body.delivered_at, "notice_ids": [body.notice_id]}
+        yield Addressed(VISIT, ref.visit_id, vis.Answered(body.notice_id, outputs, known_for(ref, facts)))
+
+
+def not_delivered(message: Message[notifications.NoticeFailed], facts: Facts) -> Asks:
+    body = message.body
+    for ref in facts.all(views.STEP_OF_REQUEST, body.notice_id):
+        yield Addressed(VISIT, ref.visit_id, vis.Refused(body.notice_id, body.code, body.detail, known_for(ref, facts)))
+
+
+def refused(message: Message[Any], facts: Facts) -> Asks:
+    """A step's command was refused, or the move of a decision (whose request id is its own id)."""
+    body = message.body
+    for ref in facts.all(views.STEP_OF_REQUEST, body.request_id) if body.request_id else ():
+        known = known_for(ref, facts)
+        yield Addressed(VISIT, ref.visit_id, vis.Refused(body.request_id, body.code, body.detail, known))
+    if body.command_type == deals.MoveToStage.type and body.request_id:
+        yield from _move_refused(message, facts)
+
+
+def _move_refused(message: Message[Any], facts: Facts) -> Asks:
+    body = message.body
+    card = card_of(message.envelope.key, facts)
+    situation = _relearned(card, facts) if card else None
+    yield Addressed(DECISION, body.request_id, dec.MoveRefused(body.code, situation, instant(facts.now)))
+
+
+def element_of_key(message: Message[Any]) -> Iterable[str]:
+    """Whoever is refused a move: the record's key is the element."""
+    return [message.envelope.key] if message.body.command_type == deals.MoveToStage.type else []
+
+
+STEP: Needs = (Need(views.STEP_OF_REQUEST, request_of, then=OF_REF),)
+ANSWER_NEEDS: Needs = (*STEP, *needs_of_message(nobody))
+NOTICE_NEEDS: Needs = (Need(views.STEP_OF_REQUEST, notice_of, then=OF_REF), *needs_of_message(nobody))
+REFUSAL_NEEDS: Needs = (*STEP, *needs_of_message(element_of_key, TRIGGERS))
+PIPELINE_OF_COPY: Need[Any, Any] = Need(replicas.PIPELINES, lambda message: [message.body.pipeline_id])
+
+# ------------------------------------------------------------------------------------------------ timers
+
+
+def timer_of(message: Message[Any]) -> Iterable[str]:
+    return [message.body.timer_id]
+
+
+TIMER_NEEDS: Needs = (
+    Need(views.RUN_OF_TIMER, timer_of, then=OF_REF),
+    Need(views.DECISION_OF_TIMER, timer_of),
+    *needs_of_message(nobody),
+)
+TIMER_SET_NEEDS: Needs = (Need(views.RUN_OF_TIMER, timer_of),)
+
+
+def timer_set(message: Message[scheduler.TimerSet | scheduler.TimerRearmed], facts: Facts) -> Asks:
+    body = message.body
+    for ref in facts.all(views.RUN_OF_TIMER, body.timer_id):
+        yield Addressed(VISIT, ref.visit_id, vis.TimerWasSet(body.timer_id, body.due_at, body.reasoning, body.waiting_for))
+
+
+def rang(message: Message[scheduler.TimerFired], facts: Facts) -> Asks:
+    body = message.body
+    for ref in facts.all(views.RUN_OF_TIMER, body.timer_id):
+        yield Addressed(VISIT, ref.visit_id, vis.TimerRang(body.timer_id, body.lateness_ms, known_for(ref, facts)))
+    for id in facts.all(views.DECISION_OF_TIMER, body.timer_id):
+        yield Addressed(DECISION, id, dec.GiveUp(instant(facts.now)))
+
+
+def too_late(message: Message[scheduler.TimerMissed], facts: Facts) -> Asks:
+    body = message.body
+    for ref in facts.all(views.RUN_OF_TIMER, body.timer_id):
+        command = vis.TimerTooLate(body.timer_id, body.due_at, body.found_at, known_for(ref, facts))
+        yield Addressed(VISIT, ref.visit_id, command)
+
+
+def timer_cancelled(message: Message[scheduler.TimerCancelled], facts: Facts) -> Asks:
+    body = message.body
+    for ref in facts.all(views.RUN_OF_TIMER, body.timer_id):
+        yield Addressed(VISIT, ref.visit_id, vis.TimerWasCancelled(body.timer_id, known_for(ref, facts)))
+
+
+# ------------------------------------------------------------------------------------------------ our own definitions
+
+
+def rule_of(message: Message[Any]) -> Iterable[str]:
+    return [message.body.rule_id]
+
+
+def stage_of_rule(row: Row) -> Iterable[str]:
+    return [row["stage_id"]]
+
+
+def element_of_visit(row: Row) -> Iterable[str]:
+    return [row["element_id"]]
+
+
+WAITING_OF_RULE: Need[Message[Any], Any] = Need(
+    views.RULE_BY_ID,
+    rule_of,
+    then=(
+        Need(views.WAITING_OF_STAGE, stage_of_rule, then=card_needs(element_of_visit)),
+        Need(views.RULES_BY_STAGE, stage_of_rule),
+    ),
+)
+RULE_NEEDS: Needs = (WAITING_OF_RULE, *needs_of_message(nobody))
+
+
+def published(message: Message[automation.RulePublished], facts: Facts) -> Asks:
+    """Runs of older versions that wait: kept, moved to the new one, or cancelled (D2)."""
+    body = message.body
+    if body.waiting == "keep":
+        return
+    for row in _waiting_visits(body.rule_id, facts):
+        rules = facts.all(views.RULES_BY_STAGE, row["stage_id"])
+        known = known_of(must_know(row["element_id"], facts), rules, facts.now)
+        if body.waiting == "cancel":
+            yield Addressed(VISIT, row["id"], vis.RuleGone(body.rule_id, "replaced", known, below=body.version))
+        elif (current := _in_force(body.rule_id, rules)) is not None:
+            yield Addressed(VISIT, row["id"], vis.MigrateRun(current, known))
+
+
+def _in_force(rule_id: str, rules: Iterable[StageRule]) -> Any:
+    return next((rule.ready for rule in rules if rule.rule_id == rule_id), None)
+
+
+def disabled(message: Message[automation.RuleDisabled], facts: Facts) -> Asks:
+    if message.body.cancel_waiting:
+        yield from _gone(message.body.rule_id, "rule_disabled", facts)
+
+
+def rule_deleted(message: Message[automation.RuleDeleted], facts: Facts) -> Asks:
+    yield from _gone(message.body.rule_id, "rule_deleted", facts)
+
+
+def _gone(rule_id: str, reason: str, facts: Facts) -> Asks:
+    for row in _waiting_visits(rule_id, facts):
+        known = known_of(must_know(row["element_id"], facts), facts.all(views.RULES_BY_STAGE, row["stage_id"]), facts.now)
+        yield Addressed(VISIT, row["id"], vis.RuleGone(rule_id, reason, known))
+
+
+def _waiting_visits(rule_id: str, facts: Facts) -> Iterable[Row]:
+    for rule in facts.all(views.RULE_BY_ID, rule_id):
+        yield from facts.all(views.WAITING_OF_STAGE, rule["stage_id"])
+
+
+# ------------------------------------------------------------------------------------------------ our own commands
+
+
+def given_element(message: Message[Any]) -> Iterable[str]:
+    return [message.body.element.element_id]
+
+
+RULES_OF_VISIT: Need[Row, Any] = Need(views.RULES_BY_STAGE, stage_of_rule)
+RUN_NEEDS: Needs = (Need(views.VISITS_OF_ELEMENT, given_element, then=(RULES_OF_VISIT,)), *needs_of_message(given_element))
+
+
+def stop_rules(message: Message[automation.StopStageRules], facts: Facts) -> Asks:
+    """Everything that still waits in the visit named, else in the current one (G26)."""
+    element_id = message.body.element.element_id
+    card = must_know(element_id, facts)
+    known = known_of(card, (), facts.now)
+    yield Addressed(VISIT, message.body.visit_id or card.visit_id, vis.StopRules(known))
+
+
+def cancel_run(message: Message[automation.CancelRun], facts: Facts) -> Asks:
+    row, rule_id, known = _run_named(message, facts)
+    yield Addressed(VISIT, row["id"], vis.CancelRun(rule_id, known, message.body.reason or "by_person"))
+
+
+def retry_run(message: Message[automation.RetryRun], facts: Facts) -> Asks:
+    row, rule_id, known = _run_named(message, facts)
+    current = _in_force(rule_id, facts.all(views.RULES_BY_STAGE, row["stage_id"]))
+    if current is None:
+        raise NotFound("The rule of this run is not in force.")
+    yield Addressed(VISIT, row["id"], vis.RetryRun(rule_id, message.body.retry_from, current, known))
+
+
+def _run_named(message: Message[Any], facts: Facts) -> tuple[Row, str, vis.Known]:
+    element_id, run_id = message.body.element.element_id, message.body.run_id
+    for row in facts.all(views.VISITS_OF_ELEMENT, element_id):
+        for run in row["runs"]:
+            if run["run_id"] == run_id:
+                rules = facts.all(views.RULES_BY_STAGE, row["stage_id"])
+                return row, run["rule_id"], known_of(must_know(element_id, facts), rules, facts.now)
+    raise NotFound("There is no such run.")
+
+
+def disable_rule(message: Message[automation.DisableRule], facts: Facts) -> Asks:
+    body = message.body
+    yield Addressed(RULE, body.rule_id, DisableRule(body.cancel_waiting, body.request_id))
+
+
+# ------------------------------------------------------------------------------------------------ all of it
+
+SUBSCRIPTIONS: tuple[Subscription[Any], ...] = (
+    Subscription(deals.DealCreated, arrived, (*ARRIVAL_NEEDS, Need(views.RULES_BY_STAGE, stage_of))),
+    Subscription(
+        deals.LeadCreated,
+        made_by_a_step,
+        (*ARRIVAL_NEEDS, Need(views.RULES_BY_STAGE, stage_of), *STEP),
+    ),
+    Subscription(deals.StageChanged, moved, (*ARRIVAL_NEEDS, Need(views.RULES_BY_STAGE, stages_of))),
+    Subscription(deals.DealFieldsChanged, fields_changed, WAITING_NEEDS),
+    Subscription(deals.LeadFieldsChanged, fields_changed, WAITING_NEEDS),
+    Subscription(deals.DealDeleted, deleted, needs_of_message(element_of)),
+    Subscription(deals.LeadDeleted, deleted, needs_of_message(element_of)),
+    Subscription(billing.InvoicePaid, decide_triggers("invoice_paid"), TRIGGER_NEEDS),
+    Subscription(billing.InvoicePartiallyPaid, decide_triggers("invoice_paid"), TRIGGER_NEEDS),
+    Subscription(billing.InvoiceRefunded, decide_triggers("invoice_refunded"), TRIGGER_NEEDS),
+    Subscription(billing.InvoiceReopened, decide_triggers("invoice_refunded"), TRIGGER_NEEDS),
+    Subscription(
+        billing.InvoiceLinked,
+        linked,
+        (*TRIGGER_NEEDS, Need(views.DECISIONS_FOR_LINK, lambda message: [message.body.invoice_id])),
+    ),
+    Subscription(billing.InvoiceCreated, answered, ANSWER_NEEDS),
+    Subscription(billing.QuoteCreated, answered, ANSWER_NEEDS),
+    Subscription(billing.SignDocumentCreated, answered, ANSWER_NEEDS),
+    Subscription(billing.PaymentLinkCreated, answered, ANSWER_NEEDS),
+    Subscription(billing.PaymentLinkHandedOut, answered, ANSWER_NEEDS),
+    Subscription(deals.DealCopied, answered, (*ANSWER_NEEDS, PIPELINE_OF_COPY)),
+    Subscription(deals.LeadConverted, answered, ANSWER_NEEDS),
+    Subscription(deals.DetailsChanged, answered, ANSWER_NEEDS),
+    Subscription(scheduler.ActivityPlanned, answered, ANSWER_NEEDS),
+    Subscription(notifications.NoticeDelivered, delivered, NOTICE_NEEDS),
+    Subscription(notifications.NoticeFailed, not_delivered, NOTICE_NEEDS),
+    Subscription(deals.CommandRejected, refused, REFUSAL_NEEDS),
+    Subscription(billing.CommandRejected, refused, REFUSAL_NEEDS),
+    Subscription(scheduler.CommandRejected, refused, REFUSAL_NEEDS),
+    Subscription(notifications.CommandRejected, refused, REFUSAL_NEEDS),
+    Subscription(scheduler.TimerSet, timer_set, TIMER_SET_NEEDS),
+    Subscription(scheduler.TimerRearmed, timer_set, TIMER_SET_NEEDS),
+    Subscription(scheduler.TimerFired, rang, TIMER_NEEDS),
+    Subscription(scheduler.TimerMissed, too_late, TIMER_NEEDS),
+    Subscription(scheduler.TimerCancelled, timer_cancelled, TIMER_NEEDS),
+    Subscription(automation.RulePublished, published, RULE_NEEDS),
+    Subscription(automation.RuleDisabled, disabled, RULE_NEEDS),
+    Subscription(automation.RuleDeleted, rule_deleted, RULE_NEEDS),
+    Subscription(automation.StopStageRules, stop_rules, needs_of_message(given_element)),
+    Subscription(automation.CancelRun, cancel_run, RUN_NEEDS),
+    Subscription(automation.RetryRun, retry_run, RUN_NEEDS),
+    Subscription(automation.DisableRule, disable_rule),
+)

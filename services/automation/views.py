@@ -1,0 +1,447 @@
+"""What our lists and lookups show, from our own streams: rules, triggers, values, visits with their runs, decisions (13)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from functools import lru_cache
+
+import orjson
+from sqlalchemy import JSON, Boolean, Column, DateTime, Index, Integer, Text
+
+from services.automation.domain.action import Asked
+from services.automation.domain.constants import Value, ValueEvent
+from services.automation.domain.decision import Decision, DecisionEvent, FactAwaited
+from services.automation.domain.definition import Ready, Trigger, ready, rule_of, trigger_of
+from services.automation.domain.rule import DefinedRule, RuleEvent, RulePublished
+from services.automation.domain.trigger import DefinedTrigger, TriggerEvent
+from services.automation.domain.visit import Run, TimerAsked, Visit, VisitEvent
+from shared.es.aggregate import Json
+from shared.es.recorded import Recorded
+from shared.es.view import HistoryView, Row, SqlFinder, StateView, by_column, history_table, state_table
+
+# ------------------------------------------------------------------------------------------------ definitions
+
+RULES_TABLE = state_table(
+    "rules_v1",
+    Column("rule_key", Text),
+    Column("rule_type", Text),
+    Column("name", Text),
+    Column("element_type", Text, nullable=False),
+    Column("pipeline_id", Text, nullable=False),
+    Column("stage_id", Text, nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("owner_id", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("rule_version", Integer, nullable=False),
+    Column("definition", JSON),
+    Column("references", JSON, nullable=False),
+    Column("draft", JSON),
+    Column("rollout", JSON, nullable=False),
+    Column("invalid_code", Text),
+    Column("invalid_detail", Text),
+    Column("changed_at", DateTime(timezone=True), nullable=False),
+    Index("rules_v1_stage", "tenant", "stage_id"),
+    Index("rules_v1_pipeline", "tenant", "pipeline_id"),
+)
+
+
+def _rule(rule: DefinedRule, recorded: Recorded[RuleEvent]) -> Row:
+    latest = rule.latest
+    code, detail = rule.invalid or (None, None)
+    return {
+        "rule_key": latest.get("id"),
+        "rule_type": latest.get("type"),
+        "name": latest.get("name"),
+        "element_type": rule.element_type,
+        "pipeline_id": rule.pipeline_id,
+        "stage_id": rule.stage_id,
+        "position": rule.position,
+        "owner_id": rule.owner_id,
+        "state": rule.state,
+        "rule_version": rule.version,
+        "definition": rule.definition,
+        "references": rule.references,
+        "draft": rule.draft,
+        "rollout": rule.rollout,
+        "invalid_code": code,
+        "invalid_detail": detail,
+        "changed_at": recorded.recorded_at,
+    }
+
+
+RULES: StateView[DefinedRule] = StateView(RULES_TABLE, _rule)
+
+
+def _version(rule: DefinedRule, recorded: Recorded[RuleEvent]) -> Iterable[Row]:
+    if isinstance(e := recorded.event, RulePublished):
+        yield {"rule_version": e.version, "definition": e.definition, "references": e.references, "at": recorded.recorded_at}
+
+
+RULE_VERSIONS: HistoryView[DefinedRule, RuleEvent] = HistoryView(
+    history_table(
+        "rule_versions_v1",
+        Column("rule_version", Integer, nullable=False),
+        Column("definition", JSON, nullable=False),
+        Column("references", JSON, nullable=False),
+        Column("at", DateTime(timezone=True), nullable=False),
+    ),
+    _version,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StageRule:
+    """A rule of a stage: `ready` if it is in force, else what it has come to (`disabled`, `deleted`, `invalid`, `draft`)."""
+
+    rule_id: str
+    state: str
+    position: int
+    ready: Ready | None
+
+
+def _stage_rule(row: Row) -> StageRule:
+    in_force = row["state"] == "published" and row["invalid_code"] is None
+    state = "invalid" if row["state"] == "published" and not in_force else row["state"]
+    return StageRule(row["id"], state, row["position"], ready_at(row) if in_force else None)
+
+
+def ready_at(row: Row) -> Ready:
+    """A published version with its condition parsed; the same object as long as it is used."""
+    key = (str(row["tenant"]), row["id"], row["rule_version"], row["owner_id"])
+    return _ready(*key, _Texts(row["definition"], row["references"]))
+
+
+@dataclass(frozen=True, eq=False)
+class _Texts:
+    """What a version says. All versions of one number are the same: it takes no part in the cache's key."""
+
+    definition: Json
+    references: Json
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Texts)
+
+    def __hash__(self) -> int:
+        return 0
+
+
+@lru_cache(maxsize=4096)
+def _ready(tenant: str, rule_id: str, version: int, owner_id: str, texts: _Texts) -> Ready:
+    return ready(rule_of(rule_id, version, owner_id, texts.definition, texts.references))
+
+
+RULES_BY_STAGE: SqlFinder[StageRule] = by_column("rules by stage", RULES_TABLE, "stage_id", _stage_rule, order="t.position, t.id")
+
+TRIGGERS_TABLE = state_table(
+    "triggers_v1",
+    Column("trigger_key", Text),
+    Column("trigger_type", Text),
+    Column("name", Text),
+    Column("element_type", Text, nullable=False),
+    Column("pipeline_id", Text, nullable=False),
+    Column("stage_id", Text, nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("owner_id", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("trigger_version", Integer, nullable=False),
+    Column("definition", JSON),
+    Column("references", JSON, nullable=False),
+    Column("draft", JSON),
+    Column("invalid_code", Text),
+    Column("changed_at", DateTime(timezone=True), nullable=False),
+    Index("triggers_v1_pipeline", "tenant", "pipeline_id"),
+)
+
+
+def _trigger(trigger: DefinedTrigger, recorded: Recorded[TriggerEvent]) -> Row:
+    latest = trigger.latest
+    return {
+        "trigger_key": latest.get("id"),
+        "trigger_type": latest.get("type"),
+        "name": latest.get("name"),
+        "element_type": trigger.element_type,
+        "pipeline_id": trigger.pipeline_id,
+        "stage_id": trigger.stage_id,
+        "position": trigger.position,
+        "owner_id": trigger.owner_id,
+        "state": trigger.state,
+        "trigger_version": trigger.version,
+        "definition": trigger.definition,
+        "references": trigger.references,
+        "draft": trigger.draft,
+        "invalid_code": trigger.invalid[0] if trigger.invalid else None,
+        "changed_at": recorded.recorded_at,
+    }
+
+
+TRIGGERS: StateView[DefinedTrigger] = StateView(TRIGGERS_TABLE, _trigger)
+
+
+def trigger_at(row: Row) -> Trigger:
+    place = (row["pipeline_id"], row["stage_id"], row["position"])
+    return trigger_of(row["id"], row["trigger_version"], place, row["owner_id"], row["definition"], row["references"])
+
+
+TRIGGERS_BY_PIPELINE: SqlFinder[Trigger] = by_column(
+    "triggers by pipeline",
+    TRIGGERS_TABLE,
+    "pipeline_id",
+    trigger_at,
+    where="t.state = 'published' and t.invalid_code is null",
+    order="t.position, t.id",
+)
+
+VALUES_TABLE = state_table(
+    "values_v1",
+    Column("kind", Text, nullable=False),
+    Column("code", Text, nullable=False),
+    Column("value_type", Text, nullable=False),
+    Column("multiple", Boolean, nullable=False),
+    Column("visibility", Text, nullable=False),
+    Column("value", JSON, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("changed_at", DateTime(timezone=True), nullable=False),
+)
+
+
+def _value(value: Value, recorded: Recorded[ValueEvent]) -> Row:
+    names = ("kind", "code", "value_type", "multiple", "visibility", "state")
+    return {**{name: getattr(value, name) for name in names}, "value": {"is": value.value}, "changed_at": recorded.recorded_at}
+
+
+VALUES: StateView[Value] = StateView(VALUES_TABLE, _value)
+VALUES_OF_TENANT: SqlFinder[Row] = SqlFinder(
+    "values",
+    "select w.key, t.* from unnest($1::uuid[], $2::text[]) as w(tenant, key)"
+    " join values_v1 t on t.tenant = w.tenant and t.state = 'defined' order by t.id",
+    lambda row: row,
+)
+
+# ------------------------------------------------------------------------------------------------ visits
+
+VISITS_TABLE = state_table(
+    "visits_v1",
+    Column("element_type", Text, nullable=False),
+    Column("element_id", Text, nullable=False),
+    Column("pipeline_id", Text, nullable=False),
+    Column("stage_id", Text, nullable=False),
+    Column("visit_number", Integer, nullable=False),
+    Column("arrived_at", DateTime(timezone=True), nullable=False),
+    Column("status", Text, nullable=False),
+    Column("left_because", Text),
+    Column("waits", Boolean, nullable=False),
+    Column("runs_started", Integer, nullable=False),
+    Column("runs", JSON, nullable=False),
+    Index("visits_v1_element", "tenant", "element_id", "visit_number"),
+    Index("visits_v1_waiting", "tenant", "stage_id", postgresql_where="waits"),
+)
+WAITING = ("scheduled", "waiting", "blocked", "missed")
+
+
+def _visit(visit: Visit, recorded: Recorded[VisitEvent]) -> Row:
+    return {
+        "element_type": visit.element_type,
+        "element_id": visit.element_id,
+        "pipeline_id": visit.pipeline_id,
+        "stage_id": visit.stage_id,
+        "visit_number": visit.visit_number,
+        "arrived_at": datetime.fromisoformat(visit.arrived_at),
+        "status": visit.status,
+        "left_because": visit.left_because,
+        "waits": any(run.state in WAITING for run in visit.runs),
+        "runs_started": sum(run.state != "skipped" for run in visit.runs),
+        "runs": [_shown_run(visit, run) for run in visit.runs],
+    }
+
+
+def _shown_run(visit: Visit, run: Run) -> Json:
+    """What lists of runs show; everything else is in the visit's stream."""
+    return {
+        "run_id": visit.run_id(run.rule_id),
+        "rule_id": run.rule_id,
+        "rule_version": run.rule.version,
+        "rule_key": run.rule.key,
+        "rule_type": run.rule.rule_type,
+        "rule_name": run.rule.name,
+        "state": run.state,
+        "reason": run.reason,
+        "detail": run.detail,
+        "waiting_for": run.waiting_for,
+        "due_at": run.due_at,
+        "finished_at": run.finished_at,
+        "lateness_ms": run.lateness_ms,
+    }
+
+
+VISITS: StateView[Visit] = StateView(VISITS_TABLE, _visit)
+
+
+@dataclass(frozen=True, slots=True)
+class VisitRef:
+    """Where a step or a timer belongs."""
+
+    visit_id: str
+    element_id: str
+    stage_id: str
+    rule_id: str
+
+
+def _ref(row: Row) -> VisitRef:
+    return VisitRef(row["id"], row["element_id"], row["stage_id"], row["rule_id"])
+
+
+STEPS_TABLE = history_table(
+    "steps_v1",
+    Column("request_id", Text, nullable=False),
+    Column("element_id", Text, nullable=False),
+    Column("stage_id", Text, nullable=False),
+    Column("rule_id", Text, nullable=False),
+    Column("run_id", Text, nullable=False),
+    Column("step", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("at", DateTime(timezone=True), nullable=False),
+    Index("steps_v1_request", "tenant", "request_id"),
+    Index("steps_v1_run", "tenant", "run_id"),
+)
+
+
+def _steps(visit: Visit, recorded: Recorded[VisitEvent]) -> Iterable[Row]:
+    """The effect ledger: tenant, rule, visit (the row's id), step and the id asked for."""
+    if isinstance(e := recorded.event, Asked):
+        yield {
+            "request_id": e.request_id,
+            "element_id": visit.element_id,
+            "stage_id": visit.stage_id,
+            "rule_id": e.rule_id,
+            "run_id": visit.run_id(e.rule_id),
+            "step": e.step,
+            "kind": type(e).__name__,
+            "at": recorded.recorded_at,
+        }
+
+
+STEPS: HistoryView[Visit, VisitEvent] = HistoryView(STEPS_TABLE, _steps)
+STEP_OF_REQUEST: SqlFinder[VisitRef] = by_column("step of request", STEPS_TABLE, "request_id", _ref)
+
+TIMERS_OF_RUNS_TABLE = history_table(
+    "timers_of_runs_v1",
+    Column("timer_id", Text, nullable=False),
+    Column("element_id", Text, nullable=False),
+    Column("stage_id", Text, nullable=False),
+    Column("rule_id", Text, nullable=False),
+    Column("run_id", Text, nullable=False),
+    Index("timers_of_runs_v1_timer", "tenant", "timer_id"),
+    Index("timers_of_runs_v1_run", "tenant", "run_id"),
+)
+
+
+def _timers(visit: Visit, recorded: Recorded[VisitEvent]) -> Iterable[Row]:
+    if isinstance(e := recorded.event, TimerAsked):
+        place = {"element_id": visit.element_id, "stage_id": visit.stage_id, "rule_id": e.rule_id, "run_id": visit.run_id(e.rule_id)}
+        yield {"timer_id": e.timer_id, **place}
+
+
+TIMERS_OF_RUNS: HistoryView[Visit, VisitEvent] = HistoryView(TIMERS_OF_RUNS_TABLE, _timers)
+RUN_OF_TIMER: SqlFinder[VisitRef] = by_column("run of timer", TIMERS_OF_RUNS_TABLE, "timer_id", _ref)
+
+LAST_VISITS: SqlFinder[Row] = SqlFinder(
+    "last visits",
+    """select w.tenant, w.key, v.arrived_at, v.runs_started from unnest($1::uuid[], $2::text[]) as w(tenant, key)
+       cross join lateral (select arrived_at, runs_started from visits_v1 t where t.tenant = w.tenant and t.element_id = w.key
+                           order by visit_number desc limit 61) v""",
+    lambda row: row,
+)
+"""How many runs of an element began of late: the set `runs/<element>` (D40)."""
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingVisit:
+    """A visit in which something waits."""
+
+    visit_id: str
+    stage_id: str
+
+
+WAITING_VISITS: SqlFinder[WaitingVisit] = by_column(
+    "waiting visits",
+    VISITS_TABLE,
+    "element_id",
+    lambda row: WaitingVisit(row["id"], row["stage_id"]),
+    where="t.waits",
+    order="t.visit_number",
+)
+VISITS_OF_ELEMENT: SqlFinder[Row] = SqlFinder(
+    "visits of element",
+    """select w.key, v.* from unnest($1::uuid[], $2::text[]) as w(tenant, key)
+       cross join lateral (select * from visits_v1 t where t.tenant = w.tenant and t.element_id = w.key
+                           order by visit_number desc limit 50) v""",
+    lambda row: row,
+)
+RULE_BY_ID: SqlFinder[Row] = by_column("rule by id", RULES_TABLE, "id", lambda row: row)
+WAITING_OF_STAGE: SqlFinder[Row] = by_column("waiting visits of stage", VISITS_TABLE, "stage_id", lambda row: row, where="t.waits")
+
+# ------------------------------------------------------------------------------------------------ decisions
+
+DECISIONS_TABLE = state_table(
+    "decisions_v1",
+    Column("source_event_id", Text, nullable=False),
+    Column("source_type", Text, nullable=False),
+    Column("trigger_type", Text, nullable=False),
+    Column("element_type", Text, nullable=False),
+    Column("element_id", Text),
+    Column("invoice_id", Text),
+    Column("waiting_for", Text),
+    Column("outcome", Text),
+    Column("reason", Text),
+    Column("trigger_id", Text),
+    Column("verdicts", JSON, nullable=False),
+    Column("order_version", Integer),
+    Column("visit_id", Text),
+    Column("at", DateTime(timezone=True), nullable=False),
+    Index("decisions_v1_element", "tenant", "element_id"),
+    Index("decisions_v1_invoice", "tenant", "invoice_id", postgresql_where="waiting_for = 'link'"),
+)
+
+
+def _decision(decision: Decision, recorded: Recorded[DecisionEvent]) -> Row:
+    heard, judged = decision.heard, decision.judged
+    assert heard is not None
+    return {
+        "source_event_id": heard.source_event_id,
+        "source_type": heard.source_type,
+        "trigger_type": heard.trigger_type,
+        "element_type": heard.element_type,
+        "element_id": decision.element_id,
+        "invoice_id": heard.invoice_id,
+        "waiting_for": decision.status.removeprefix("waiting_for_") if decision.waits else None,
+        "outcome": decision.outcome,
+        "reason": decision.reason,
+        "trigger_id": decision.move.trigger_id if decision.move else None,
+        "verdicts": [orjson.loads(orjson.dumps(asdict(v), default=str)) for v in judged.verdicts] if judged else [],
+        "order_version": judged.order_version if judged else None,
+        "visit_id": judged.visit_id if judged else None,
+        "at": datetime.fromisoformat(heard.at),
+    }
+
+
+DECISIONS: StateView[Decision] = StateView(DECISIONS_TABLE, _decision)
+DECISIONS_FOR_ELEMENT: SqlFinder[str] = by_column(
+    "decisions waiting for element", DECISIONS_TABLE, "element_id", lambda row: str(row["id"]), where="t.waiting_for = 'element'"
+)
+DECISIONS_FOR_LINK: SqlFinder[str] = by_column(
+    "decisions waiting for link", DECISIONS_TABLE, "invoice_id", lambda row: str(row["id"]), where="t.waiting_for = 'link'"
+)
+
+
+def _give_up(decision: Decision, recorded: Recorded[DecisionEvent]) -> Iterable[Row]:
+    if isinstance(e := recorded.event, FactAwaited):
+        yield {"timer_id": e.timer_id}
+
+
+TIMERS_OF_DECISIONS_TABLE = history_table(
+    "timers_of_decisions_v1", Column("timer_id", Text, nullable=False), Index("timers_of_decisions_v1_timer", "tenant", "timer_id")
+)
+TIMERS_OF_DECISIONS: HistoryView[Decision, DecisionEvent] = HistoryView(TIMERS_OF_DECISIONS_TABLE, _give_up)
+DECISION_OF_TIMER: SqlFinder[str] = by_column("decision of timer", TIMERS_OF_DECISIONS_TABLE, "timer_id", lambda row: str(row["id"]))
