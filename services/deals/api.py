@@ -32,7 +32,7 @@ from services.deals.domain.lead import LEAD
 from services.deals.domain.origin import Origin
 from services.deals.domain.pipeline import PIPELINE, Stage
 from services.deals.domain.tenant import TENANT
-from services.deals.replicas import TIMELINE
+from services.deals.replicas import REFUSALS, TIMELINE
 from shared.es.aggregate import Aggregate
 from shared.es.errors import Fault, NotFound, Rejected
 from shared.es.recorded import Recorded
@@ -670,6 +670,23 @@ def columns_of(stages: Sequence[Body], sums: Sequence[RowMapping], items: Sequen
         }
 
     return [column(stage) for stage in stages]
+
+
+@dataclass(frozen=True, slots=True)
+class RefusalFilter:
+    code: str | None = None
+    element_id: str | None = None
+    at_from: str | None = None
+    at_to: str | None = None
+
+
+@API.get("/v1/command-refusals", operation_id="command_refusals_list", tags=["deals"])
+async def list_refusals(door: Reader, paging: Page, by: Annotated[RefusalFilter, Depends()]) -> Response:
+    """What senders of messages were refused, newest first."""
+    f = filters.Filters(REFUSALS, asdict(by))
+    shown_columns = [column for column in REFUSALS.columns if column.name not in ("tenant", "id", "version", "n")]
+    conditions = [*f.texts(code="code", element_id="element_id"), *f.within("at", "at", filters.instant)]
+    return await door.listed(select(*shown_columns).where(*conditions), paging, sort=(REFUSALS.c.at,))
 
 
 # ------------------------------------------------------------------------------------------------------------- customers

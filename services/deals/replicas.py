@@ -1,4 +1,4 @@
-"""What deals keep of others: the lines that billing, automation, scheduler and notifications add to a deal's timeline. (S19, S39)
+"""What deals keep of what is said: the lines that the other services add to a deal's timeline (S19, S39), and its own refusals.
 
 Keyed by message id, so a repeated or republished message adds nothing."""
 
@@ -11,7 +11,7 @@ from uuid import UUID
 from sqlalchemy import Column, DateTime, Index, Text, Uuid
 from sqlalchemy.dialects.postgresql import JSONB
 
-from shared.contracts import automation, billing, notifications, scheduler
+from shared.contracts import automation, billing, deals, notifications, scheduler
 from shared.contracts.common import Money
 from shared.es.view import Row, history_table
 from shared.messaging.contract import Contract
@@ -183,5 +183,33 @@ OTHERS: dict[type[Contract], Rows] = {
     notifications.NoticeFailed: of_notice("notice_failed"),
 }
 
-TIMELINE_REPLICA = HistoryReplica(TIMELINE, {**BILLING, **OTHERS})
-REPLICAS = (TIMELINE_REPLICA,)
+REFUSALS = history_table(
+    "command_refusals_v1",
+    Column("at", DateTime(timezone=True), nullable=False),
+    Column("command_type", Text, nullable=False),
+    Column("code", Text, nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("request_id", Text),
+    Column("element_type", Text),
+    Column("element_id", Text),
+    Column("errors", JSONB, nullable=False),
+    Index("command_refusals_v1_newest", "tenant", "at"),
+)
+
+
+def refused(message: Message[deals.CommandRejected]) -> Iterable[Row]:
+    """Our own answer, heard: a refusal is no event of any stream."""
+    body = message.body
+    yield {
+        "at": message.envelope.time,
+        "command_type": body.command_type,
+        "code": body.code,
+        "detail": body.detail,
+        "request_id": body.request_id,
+        "element_type": body.element_type,
+        "element_id": body.element_id,
+        "errors": [fault.model_dump() for fault in body.errors],
+    }
+
+
+REPLICAS = (HistoryReplica(TIMELINE, {**BILLING, **OTHERS}), HistoryReplica(REFUSALS, {deals.CommandRejected: refused}))

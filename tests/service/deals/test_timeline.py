@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from typing import Any
 
 import httpx
 
-from shared.contracts import automation, billing, notifications, scheduler
+from shared.contracts import automation, billing, deals, notifications, scheduler
 from shared.contracts.common import ElementRef, Money
 from tests.service.deals.conftest import ANNA, id_of, moved, roof
 from tests.service.house import House, at, origin
@@ -141,3 +142,15 @@ async def test_the_timeline_is_read_page_by_page(house: House, anna: httpx.Async
 
 async def test_nobody_else_has_a_timeline(anna: httpx.AsyncClient) -> None:
     assert (await anna.get(f"/v1/deals/{id_of('nobody')}/timeline")).status_code == 404
+
+
+async def test_refusals_are_listed(house: House, anna: httpx.AsyncClient) -> None:
+    deal = await roof(anna)
+    move = {"element_type": "deal", "element_id": deal["id"], "stage_id": id_of("nowhere")}
+    await house.hear(deals.MoveToStage.model_validate({"request_id": id_of("a"), **move}))
+    said = json.dumps(await house.one("CommandRejected"))
+    await house.hear(deals.CommandRejected.model_validate_json(said))
+
+    items = (await anna.get(f"/v1/command-refusals?code=unknown_stage&element_id={deal['id']}")).json()["items"]
+    assert [(row["command_type"], row["request_id"]) for row in items] == [("deals.MoveToStage.v1", id_of("a"))]
+    assert (await anna.get("/v1/command-refusals?code=other")).json()["items"] == []
