@@ -16,6 +16,8 @@ from typing import Any, Literal, Self
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from shared.runtime import failpoints
+
 PREFIX = "DEALWRIGHT_"
 
 OF_OTHERS = re.compile(r"DEALWRIGHT_((TEST|POSTGRES|JAVA|CACHE|STACK|BENCH|CHAOS|DEMO)_.+|REVISION)")
@@ -201,6 +203,8 @@ def read_settings() -> Settings:
         raise SettingsProblem("; ".join(_told(fault) for fault in error.errors())) from None
     if unknown := unknown_variables(os.environ):
         raise SettingsProblem(f"unknown: {', '.join(unknown)}. `config` lists the settings there are")
+    if failpoints.planted() and found.environment != "dev":
+        raise SettingsProblem(f"FAILPOINTS is set in the environment {found.environment!r}: failpoints are for tests")
     return found
 
 

@@ -15,6 +15,7 @@ import pytest
 from shared.runtime import failpoints
 from shared.runtime.clock import monotonic
 from shared.runtime.failpoints import FailpointHit, afp, fp, plant
+from shared.runtime.settings import SettingsProblem, read_settings
 
 ROOT = Path(__file__).parents[2]
 
@@ -28,12 +29,14 @@ def cleared() -> Iterator[None]:
 
 def names_in_the_code() -> list[tuple[str, str]]:
     """Every literal that is passed to fp or afp, and where."""
-    found = []
-    for path in [*ROOT.glob("shared/**/*.py"), *ROOT.glob("services/**/*.py")]:
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("fp", "afp"):
-                found.append((str(getattr(node.args[0], "value", "not a literal")), f"{path}:{node.lineno}"))
-    return found
+    paths = [*ROOT.glob("shared/**/*.py"), *ROOT.glob("services/**/*.py")]
+    nodes = ((node, path) for path in paths for node in ast.walk(ast.parse(path.read_text())))
+    calls = ((node, path) for node, path in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Name))
+    return [
+        (str(getattr(call.args[0], "value", "not a literal")), f"{path}:{call.lineno}")
+        for call, path in calls
+        if isinstance(call.func, ast.Name) and call.func.id in ("fp", "afp")
+    ]
 
 
 def test_the_code_uses_registered_names_only() -> None:
@@ -106,3 +109,16 @@ def test_the_environment_kills_a_process() -> None:
         [sys.executable, "-c", program], cwd=ROOT, env={"FAILPOINTS": "cons.in_tx=kill@2"}, capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout) == (-signal.SIGKILL, "once\n")
+
+
+def test_production_does_not_start_with_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://db.example/dealwright_{service}")
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "broker:9092")
+    monkeypatch.setenv("DEALWRIGHT_PEPPER", "a pepper that is long enough for this")
+    monkeypatch.setenv("DEALWRIGHT_ENVIRONMENT", "live")
+    assert read_settings().session == 30
+    plant("cons.in_tx=kill@1")
+    with pytest.raises(SettingsProblem, match="FAILPOINTS"):
+        read_settings()
+    monkeypatch.setenv("DEALWRIGHT_ENVIRONMENT", "dev")
+    assert read_settings().session == 6
