@@ -6,81 +6,32 @@ Real PostgreSQL, Kafka and mailbox without the services: those have their own te
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import socket
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import asyncpg
 import pytest
 
-from deploy.local.network import LOOPBACK, free_ports
-from deploy.local.postgres import Postgres
-from deploy.local.process import Running, remember, remembered
-from deploy.local.stack import PORTS, SERVICES
-from deploy.local.state import REPOSITORY, State
+from deploy.local.network import LOOPBACK
+from deploy.local.process import Running, remember
+from deploy.local.stack import SERVICES
+from deploy.local.state import State
 from deploy.local.supervisor import left_behind
 from shared.messaging import kafka
 from shared.messaging.topics import declared
 from shared.runtime.clock import monotonic
 from shared.testing.faults import kill
+from tests.kit.stacks import Embedded, embedded
 
 PATIENCE = 60.0
 INFRASTRUCTURE = ("postgres", "kafka", "mailbox")
 
 
-@dataclass(frozen=True, slots=True)
-class Embedded:
-    """One stack in a folder of its own, on ports of its own."""
-
-    state: State
-    ports: tuple[str, ...]
-
-    def run(self, verb: str, *options: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            (sys.executable, "-m", "deploy.local", verb, f"--state={self.state.folder}", *options),
-            cwd=REPOSITORY,
-            env={name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "KAFKA_BOOTSTRAP_SERVERS")},
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-
-    def up(self) -> subprocess.CompletedProcess[str]:
-        done = self.run("up", *self.ports, *(f"--without={name}" for name in SERVICES))
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done
-
-    def status(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self.run("status", "--json").stdout)
-        return found
-
-    def process(self, part: str) -> Running:
-        running = remembered(self.state.pid(part))
-        assert running is not None, f"{part} does not run"
-        return running
-
-    def postgres(self) -> Postgres:
-        return Postgres(home=self.state.postgres_home, port=self.state.ports()["postgres"], log=self.state.log("postgres"))
-
-    def bootstrap(self) -> str:
-        return f"{LOOPBACK}:{self.state.ports()['kafka']}"
-
-
-def embedded(folder: Path) -> Embedded:
-    chosen = free_ports(len(PORTS))
-    return Embedded(State(folder), tuple(f"--port={name}={port}" for name, port in zip(PORTS, chosen, strict=True)))
-
-
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
-    stack = embedded(tmp_path_factory.mktemp("stack"))
+    stack = embedded(tmp_path_factory.mktemp("stack"), without=SERVICES)
     stack.up()
     yield stack
     stack.run("reset")
@@ -176,11 +127,10 @@ async def test_killed_parts_come_back_on_their_ports_with_their_data(stack: Embe
 
 
 def test_two_stacks_side_by_side_do_not_disturb_each_other(stack: Embedded, tmp_path: Path) -> None:
-    other = Embedded(State(tmp_path / "other"), stack.ports)
-    refused = other.run("up", *stack.ports, *(f"--without={name}" for name in SERVICES))
+    refused = Embedded(State(tmp_path / "other"), ()).run("up", *stack.options)
     assert refused.returncode == 1
     assert "is taken by another program" in refused.stderr
-    other = embedded(tmp_path / "other")
+    other = embedded(tmp_path / "other", without=SERVICES)
     try:
         other.up()
         assert stack.status()["healthy"]
