@@ -21,7 +21,7 @@ help:  ## this list
 
 demo: $(READY)  ## the whole story on real Kafka and PostgreSQL: from a deal to a paid invoice that moved it
 	@$(LOCAL) up
-	@$(PY) -m examples.story
+	@$(PY) -m examples.story --state "$(or $(DEALWRIGHT_STATE_DIR),.dealwright)"
 
 test: lint types  ## set up and pass everything
 	$(PY) -m pytest $(TESTS) $(ARGS)

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 import orjson
-from confluent_kafka import OFFSET_END, Consumer, Message, TopicPartition
+from confluent_kafka import Consumer, Message, TopicPartition
 
 SERVICES = ("deals", "automation", "billing", "scheduler", "notifications")
 TOPICS = tuple(f"{service}.{kind}" for service in SERVICES for kind in ("events", "commands"))
@@ -60,38 +60,32 @@ class Watcher:
         self._seen: list[Seen] = []
         self._more = threading.Condition()
         self._stop = threading.Event()
-        self._ready = threading.Event()
 
     def __enter__(self) -> Watcher:
         known = self._consumer.list_topics(timeout=10).topics
         missing = [topic for topic in self._topics if topic not in known]
         if missing:
             raise NotSeen(f"Kafka has no topic {', '.join(missing)}: are the services up?")
-        partitions = [TopicPartition(topic, p, OFFSET_END) for topic in self._topics for p in known[topic].partitions]
-        self._consumer.assign(partitions)
+        self._consumer.assign([self._end_of(topic, p) for topic in self._topics for p in known[topic].partitions])
         self._thread = threading.Thread(target=self._watch, name="watcher", daemon=True)
         self._thread.start()
-        self._wait_until_placed(partitions)
         return self
+
+    def _end_of(self, topic: str, partition: int) -> TopicPartition:
+        """A place that is known misses nothing said from now on. Asked before the thread consumes: beside it no answer would come."""
+        ends = self._consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=10, cached=False)
+        if not ends:
+            raise NotSeen(f"Kafka did not say where {topic}[{partition}] ends")
+        return TopicPartition(topic, partition, ends[1])
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join(10)
         self._consumer.close()
 
-    def _wait_until_placed(self, partitions: Sequence[TopicPartition]) -> None:
-        """OFFSET_END is looked up lazily: only a position that is known misses nothing that is said from now on."""
-        deadline = time.monotonic() + 20
-        while time.monotonic() < deadline:
-            ends = [self._consumer.get_watermark_offsets(p, timeout=5, cached=False) for p in partitions[:1]]
-            if ends and self._ready.wait(0.2):
-                return
-        raise NotSeen("Kafka did not say where its topics end")
-
     def _watch(self) -> None:
         while not self._stop.is_set():
             messages = self._consumer.consume(num_messages=200, timeout=0.05)
-            self._ready.set()
             found = [seen for message in messages if (seen := _seen(message)) is not None]
             if found:
                 with self._more:
