@@ -21,7 +21,7 @@ from shared.messaging.handling import Handled, Prepared
 from shared.messaging.items import BatchResult, Item, Result
 from shared.messaging.outbox import Outgoing
 from shared.messaging.past import Past
-from shared.messaging.publishing import cause_id, publication
+from shared.messaging.publishing import cause_id, publication, spoken
 from shared.messaging.translating import Translation, Work
 
 if TYPE_CHECKING:
@@ -213,9 +213,8 @@ class OneItem:
         recorded = Recorded(id, stream, version, event, self._item.context, self._tx.now, handled.handler.aggregate.name)
         handler = handled.handler
         self.events.append((handler.aggregate.name, recorded))
-        if (contract := handler.publish(state, recorded)) is not None:
-            subject = f"{handler.aggregate.name}/{recorded.aggregate_id}"
-            self.outgoing.append(publication(self._prepared.source, contract, id, subject, version, self._item.context, self._tx.now))
+        if (said := handler.publish(state, recorded)) is not None:
+            self.outgoing.append(spoken(self._prepared.source, said, recorded))
         if (effect := handler.effect(state, recorded)) is not None:
             self.effects.append((recorded, effect))
         for view in handled.histories:

@@ -25,11 +25,19 @@ class Effect:
     due_at: datetime | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class InNameOf:
+    """A message whose actor is not the one who caused it: a rule or trigger acts in somebody's name (README 6, rule 2)."""
+
+    contract: Contract
+    actor: str
+
+
 def no_effect(state: Any, recorded: Recorded[Any]) -> Effect | None:
     return None
 
 
-def says_nothing(state: Any, recorded: Recorded[Any]) -> Contract | None:
+def says_nothing(state: Any, recorded: Recorded[Any]) -> Contract | InNameOf | None:
     return None
 
 
@@ -40,6 +48,6 @@ class Handler(Generic[S, C, E]):
     `publish` and `effect` get the state *after* the event. A private event publishes at most one message, with its own id."""
 
     aggregate: Aggregate[S, C, E]
-    publish: Callable[[S, Recorded[E]], Contract | None] = says_nothing
+    publish: Callable[[S, Recorded[E]], Contract | InNameOf | None] = says_nothing
     views: tuple[View[S, E], ...] = ()
     effect: Callable[[S, Recorded[E]], Effect | None] = no_effect

@@ -142,8 +142,8 @@ def _check_needs(service: Service) -> None:
 
     def check(needs: tuple[Need[Any, Any], ...], depth: int) -> None:
         for need in needs:
-            if depth > 3:
-                raise Miswired(f"need {need.finder.name} lies deeper than three levels")
+            if depth > 4:
+                raise Miswired(f"need {need.finder.name} lies deeper than four levels")
             if isinstance(need.finder, Replica) and id(need.finder) not in own:
                 raise Miswired(f"need {need.finder.name} names a replica that the service does not keep")
             check(need.then, depth + 1)

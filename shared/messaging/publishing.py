@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 from hashlib import sha1
+from typing import Any
 from uuid import UUID
 
 from shared.es.errors import Rejected
-from shared.es.recorded import Context
+from shared.es.recorded import Context, Recorded
 from shared.messaging.contract import Contract
 from shared.messaging.envelope import MAX_SIZE, Envelope, to_kafka
+from shared.messaging.handler import InNameOf
 from shared.messaging.outbox import Outgoing
 
 ROOM_FOR_HEADERS = 8 * 1024
@@ -25,6 +27,16 @@ def cause_id(source: str, id: str, stream: str, n: int) -> UUID:
     """The id of what follows from a cause: the same whenever it is decided again (version 5, a name-based UUID)."""
     digest = sha1(f"{source}\n{id}\n{stream}\n{n}".encode(), usedforsecurity=False).digest()
     return UUID(bytes=digest[:16], version=5)
+
+
+def spoken(source: str, said: Contract | InNameOf, recorded: Recorded[Any]) -> Outgoing:
+    """What an event says, with the event's own id, version and time. Raises Rejected("too_large")."""
+    context = recorded.context
+    if isinstance(said, InNameOf):
+        context = replace(context, actor=said.actor)
+    contract = said.contract if isinstance(said, InNameOf) else said
+    subject = f"{recorded.aggregate}/{recorded.aggregate_id}"
+    return publication(source, contract, recorded.id, subject, recorded.version, context, recorded.recorded_at)
 
 
 def publication(source: str, contract: Contract, id: UUID, subject: str, sequence: int, context: Context, at: datetime) -> Outgoing:

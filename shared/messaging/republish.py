@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from shared.es.recorded import Recorded, Stream
 from shared.messaging.handling import Handled
 from shared.messaging.outbox import Outgoing, put_many
-from shared.messaging.publishing import publication
+from shared.messaging.publishing import spoken
 
 if TYPE_CHECKING:
     from shared.runtime.database import Database, Tx
@@ -49,14 +49,9 @@ def _of_stream(kit: Kit, handled: Handled, history: Sequence[Recorded[Any]], sin
     state = aggregate.initial
     for recorded in history:
         state = aggregate.evolve(state, recorded.event)
-        contract = handled.handler.publish(state, recorded)
-        if contract is not None and (since is None or recorded.recorded_at >= since):
-            subject = f"{aggregate.name}/{recorded.aggregate_id}"
-            said.append(
-                publication(
-                    kit.prepared.source, contract, recorded.id, subject, recorded.version, recorded.context, recorded.recorded_at
-                )
-            )
+        spoken_now = handled.handler.publish(state, recorded)
+        if spoken_now is not None and (since is None or recorded.recorded_at >= since):
+            said.append(spoken(kit.prepared.source, spoken_now, recorded))
     return said
 
 

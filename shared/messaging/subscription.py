@@ -17,7 +17,7 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, eq=False)
 class Need(Generic[M, R]):
-    """Rows that must be at hand: which finder, with which keys, and what those rows lead to (at most three levels).
+    """Rows that must be at hand: which finder, with which keys, and what those rows lead to (at most four levels).
 
     A Replica is itself a finder by id; what it finds includes the messages of the batch up to this one."""
 

@@ -6,7 +6,17 @@ from typing import Any
 
 import pytest
 
-from services.automation.domain.action import Asked, CopyAsked, EmailAsked, InvoiceAsked, LeadAsked, LinkAsked, NoticeAsked, QuoteAsked, request_id
+from services.automation.domain.action import (
+    Asked,
+    CopyAsked,
+    EmailAsked,
+    InvoiceAsked,
+    LeadAsked,
+    LinkAsked,
+    NoticeAsked,
+    QuoteAsked,
+    request_id,
+)
 from services.automation.domain.visit import (
     VISIT,
     Answered,
