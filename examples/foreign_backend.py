@@ -76,8 +76,12 @@ def answer_to(consumer: Consumer, request_id: str, within: float = 30.0) -> tupl
         body = json.loads(message.value() or b"null")
         if isinstance(body, dict) and body.get("request_id") == request_id:
             headers = dict(message.headers() or ())
-            return str(headers.get("ce_type") or b"", "utf-8"), body
+            return _text(headers.get("ce_type")), body
     raise NoAnswer(f"no event answered {request_id} within {within:g} s")
+
+
+def _text(header: str | bytes | None) -> str:
+    return header.decode() if isinstance(header, bytes) else header or ""
 
 
 def main() -> None:

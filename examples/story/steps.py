@@ -367,7 +367,7 @@ def _invoice(id: str, contact: str) -> dict[str, Any]:
         "prices_include_tax": True,
         "lines": [line],
         "amount": "80.00",
-        "issue": False,
+        "issue": True,
         "skip_if_open_exists": False,
     }
 

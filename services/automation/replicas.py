@@ -205,8 +205,7 @@ class DetailsRow:
 
 
 def _details(row: DetailsRow | None, e: deals.DetailsCreated | deals.DetailsChanged) -> DetailsRow:
-    addresses = {kind: address.model_dump(mode="json") for kind, address in e.addresses.items()}
-    return DetailsRow(e.owner_type, e.owner_id, e.template_code, e.is_default, dict(e.fields), addresses)
+    return DetailsRow(e.owner_type, e.owner_id, e.template_code, e.is_default, dict(e.fields), dict(e.addresses))
 
 
 DETAILS: Replica[DetailsRow] = Replica(
