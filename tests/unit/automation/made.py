@@ -35,7 +35,8 @@ def stage_id(code: str) -> str:
 
 
 def pipeline(**changes: Any) -> Pipeline:
-    stages = tuple({"stage_id": id_of(code), "code": code, "kind": KINDS.get(code, "process"), "position": n} for n, code in enumerate(STAGES))
+    kinds = {code: KINDS.get(code, "process") for code in STAGES}
+    stages = tuple({"stage_id": id_of(code), "code": code, "kind": kinds[code], "position": n} for n, code in enumerate(STAGES))
     base = Pipeline(SALES, "sales", "Europe/Berlin", "de", OLAF, None, "earliest", 1, False, stages)
     return replace(base, **changes)
 
