@@ -85,11 +85,11 @@ class Watcher:
 
     def _watch(self) -> None:
         while not self._stop.is_set():
-            messages = self._consumer.consume(num_messages=200, timeout=0.05)
-            found = [seen for message in messages if (seen := _seen(message)) is not None]
-            if found:
+            message = self._consumer.poll(0.05)
+            seen = _seen(message) if message is not None else None
+            if seen is not None:
                 with self._more:
-                    self._seen += found
+                    self._seen.append(seen)
                     self._more.notify_all()
 
     def first(self, type: str, holds: Callable[[Seen], bool] = lambda seen: True, *, within: float = 30.0) -> Seen:
