@@ -1,0 +1,63 @@
+"""What is written down besides: every row ever put into an outbox, and every grant of a lease, by triggers in a schema of their own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import asyncpg
+
+from shared.messaging.envelope import unpack
+from tests.chaos.ground import Ground
+
+SERVICES = ("deals", "automation", "billing", "scheduler", "notifications")
+
+OPENED = """
+create schema chk;
+create table chk.said (position bigint, topic text, key text, headers bytea, value bytea);
+create table chk.lease (resource text, owner text, fence bigint, at timestamptz default clock_timestamp());
+create function chk.note_said() returns trigger language plpgsql security definer as $$
+begin insert into chk.said values (new.position, new.topic, new.key, new.headers, new.value); return new; end $$;
+create function chk.note_lease() returns trigger language plpgsql security definer as $$
+begin insert into chk.lease (resource, owner, fence) values (new.resource, new.owner, new.fence); return new; end $$;
+create trigger chk_said after insert on public.outbox for each row execute function chk.note_said();
+create trigger chk_lease after insert or update on public.leases for each row execute function chk.note_lease();
+"""
+
+
+class Books:
+    """SQL on each service's database, past all proxies. Connections are made for each question: the server is killed now and then."""
+
+    def __init__(self, ground: Ground) -> None:
+        self._ground = ground
+
+    async def open(self) -> None:
+        """From now on everything is noted."""
+        for service in SERVICES:
+            connection = await self._ground.database(service)
+            await connection.execute(OPENED)
+            await connection.close()
+
+    async def ask(self, service: str, question: str, *values: Any) -> list[asyncpg.Record]:
+        connection = await self._ground.database(service)
+        try:
+            found: list[asyncpg.Record] = await connection.fetch(question, *values)
+            return found
+        finally:
+            await connection.close()
+
+    async def ask_all(self, question: str) -> dict[str, list[asyncpg.Record]]:
+        """The same of every service."""
+        answers: Sequence[list[asyncpg.Record]] = await asyncio.gather(*(self.ask(service, question) for service in SERVICES))
+        return dict(zip(SERVICES, answers, strict=True))
+
+    async def said(self, service: str) -> list[tuple[str, str, tuple[bytes, tuple[tuple[str, bytes], ...], bytes]]]:
+        """Topic, id and content of everything that was ever in this outbox."""
+        rows = await self.ask(service, "select topic, key, headers, value from chk.said order by position")
+        return [_said(row) for row in rows]
+
+
+def _said(row: asyncpg.Record) -> tuple[str, str, tuple[bytes, tuple[tuple[str, bytes], ...], bytes]]:
+    headers = tuple(unpack(row["headers"]))
+    return row["topic"], dict(headers)["ce_id"].decode(), (row["key"].encode(), headers, row["value"])
