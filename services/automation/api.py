@@ -4,12 +4,32 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Path, Query
 from pydantic import Field, JsonValue
-from sqlalchemy import Select, and_, select, text
+from sqlalchemy import (
+    CTE,
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    ColumnElement,
+    DateTime,
+    MetaData,
+    Select,
+    Table,
+    Text,
+    and_,
+    cast,
+    column,
+    func,
+    literal_column,
+    select,
+    text,
+)
 from sqlalchemy.engine import RowMapping
 from starlette.responses import Response
 
@@ -32,6 +52,7 @@ from services.automation.domain.trigger import TRIGGER
 from services.automation.domain.visit import VISIT, Visit
 from services.automation.facts.cards import Gathered, known_of
 from services.automation.facts.rendering import check as paths_of
+from services.automation.facts.visits import Stage, asks, gathered
 from services.automation.rule_sets import Planned, Unreadable, World, documents_of, fingerprint, names_of, plan_of
 from shared.es.addressed import Addressed, Facts
 from shared.es.aggregate import Json
@@ -218,15 +239,29 @@ RULE_SORT = (views.RULES_TABLE.c.position, views.RULES_TABLE.c.name, views.RULES
 async def list_rules(
     door: Annotated[Door, READ],
     paging: Page,
+    element_type: ElementType | None = None,
     pipeline_id: UUID | None = None,
     stage_id: UUID | None = None,
     rule_type: str | None = None,
+    group: str | None = None,
     state: str | None = None,
+    owner_id: UUID | None = None,
+    invalid: bool | None = None,
 ) -> Response:
     t = views.RULES_TABLE.c
-    wanted = {t.pipeline_id: pipeline_id, t.stage_id: stage_id, t.rule_type: rule_type, t.state: state}
-    query = select(views.RULES_TABLE).where(*(column == str(value) for column, value in wanted.items() if value is not None))
+    place = {t.element_type: element_type, t.pipeline_id: pipeline_id, t.stage_id: stage_id}
+    query = matching(select(views.RULES_TABLE), place | {t.rule_type: rule_type, t.state: state, t.owner_id: owner_id})
+    if group is not None:
+        query = query.where(t.rule_type.in_([known.name for known in catalogue.offered(group=group)]))
+    if invalid is not None:
+        query = query.where(t.invalid_code.is_not(None) if invalid else t.invalid_code.is_(None))
     return await door.listed(query, paging, sort=RULE_SORT, default="position", shown=listed_rule)
+
+
+def matching(query: Select[Any], wanted: Mapping[Any, object]) -> Select[Any]:
+    """One filter per parameter that was given; `a,b` is one of both."""
+    given = {column: str(value).split(",") for column, value in wanted.items() if value is not None}
+    return query.where(*(column.in_(values) for column, values in given.items()))
 
 
 def listed_rule(row: Mapping[str, Any]) -> Json:
@@ -307,21 +342,32 @@ async def delete_rule(id: Id, door: Annotated[Door, ACTIVATE]) -> Response:
 @API.post("/v1/rules/{id}/publications", operation_id="rules_publish", tags=["rules"])
 async def publish_rule(id: Id, door: Annotated[Door, ACTIVATE], body: Publication | None = None) -> Response:
     """The draft comes into force. Every finding is answered at once when it cannot (rule_invalid)."""
-    rule, _ = await door.state_at(RULE, str(id))
-    checked = await _check(door, str(id), rule)
-    wish = body or Publication()
-    publish = rul.PublishRule(checked.definition, checked.references, _pointed(checked), wish.waiting, wish.past)
+    world, wish = await world_of(door), body or Publication()
+
+    def publish(seen: Facts) -> rul.PublishRule:
+        checked = _checked_rule(world, str(id), seen.state(RULE, str(id)))
+        must_be_allowed(door, checked.definition)
+        return rul.PublishRule(checked.definition, checked.references, _pointed(checked), wish.waiting, wish.past)
+
     return await door.ask(Addressed(RULE, str(id), publish), answer=rule_answer(str(id)))
 
 
-async def _check(door: Door, id: str, rule: rul.DefinedRule) -> Checked:
+def _checked_rule(world: World, id: str, rule: rul.DefinedRule) -> Checked:
     rule.must_exist()
-    world = await world_of(door)
     place = place_of(world, rule.pipeline_id, rule.stage_id)
     stage = [r for r in world.rules if r["stage_id"] == rule.stage_id and r["id"] != id and r["state"] in ("published", "disabled")]
     above = [_neighbour(r) for r in sorted(stage, key=lambda r: r["position"]) if r["position"] < rule.position]
     below = [str(r["rule_key"]) for r in stage if r["position"] >= rule.position]
     return check_rule(rule.latest, place, names_of(world), above, below, paths_of)
+
+
+def must_be_allowed(door: Door, definition: Json) -> None:
+    """Nobody automates what he may not do himself (D67). Raises Rejected(not_allowed_for_author)."""
+    known = catalogue.RULE_TYPES.get(str(definition.get("type")))
+    scope = catalogue.scope_of(known, definition.get("settings") or {}) if known else None
+    if scope is not None and not door.may(scope):
+        detail = f"{definition['type']} needs the right {scope}."
+        raise Rejected("not_allowed_for_author", detail, errors=(Fault("#/definition/type", "not_allowed_for_author", detail),))
 
 
 def _neighbour(row: Row) -> Neighbour:
@@ -388,7 +434,7 @@ async def list_triggers(
 ) -> Response:
     t = views.TRIGGERS_TABLE.c
     wanted = {t.pipeline_id: pipeline_id, t.stage_id: stage_id, t.state: state}
-    query = select(views.TRIGGERS_TABLE).where(*(column == str(value) for column, value in wanted.items() if value is not None))
+    query = matching(select(views.TRIGGERS_TABLE), wanted)
     return await door.listed(query, paging, sort=(t.position, t.name, t.changed_at), default="position", shown=listed_trigger)
 
 
@@ -432,11 +478,14 @@ async def delete_trigger(id: Id, door: Annotated[Door, ACTIVATE]) -> Response:
 
 @API.post("/v1/triggers/{id}/publications", operation_id="triggers_publish", tags=["triggers"])
 async def publish_trigger(id: Id, door: Annotated[Door, ACTIVATE], body: Nothing | None = None) -> Response:
-    trigger, _ = await door.state_at(TRIGGER, str(id))
-    trigger.must_exist()
     world = await world_of(door)
-    checked = check_trigger(trigger.latest, place_of(world, trigger.pipeline_id, trigger.stage_id), names_of(world), paths_of)
-    publish = tri.PublishTrigger(checked.definition, checked.references, _pointed(checked))
+
+    def publish(seen: Facts) -> tri.PublishTrigger:
+        trigger = seen.state(TRIGGER, str(id))
+        trigger.must_exist()
+        checked = check_trigger(trigger.latest, place_of(world, trigger.pipeline_id, trigger.stage_id), names_of(world), paths_of)
+        return tri.PublishTrigger(checked.definition, checked.references, _pointed(checked))
+
     return await door.ask(Addressed(TRIGGER, str(id), publish), answer=trigger_answer(str(id)))
 
 
@@ -627,6 +676,9 @@ async def apply_rule_set(body: Application, door: Annotated[Door, ACTIVATE]) -> 
     current = {row["id"]: fingerprint(row["definition"]) for row in (*world.rules, *world.triggers)}
     current |= {row["id"]: fingerprint(row["value"]["is"]) for row in world.values}
     changes = [change for change in plan.changes if change["change"] != "unchanged"]
+    for change in changes:
+        if change["kind"] == "rule":
+            must_be_allowed(door, change["definition"])
     asked = [addressed for change in changes for addressed in _applied(change, body.waiting)]
     shown = {"plan_id": str(body.plan_id), "applied": [shown_change(change) for change in changes]}
     return await door.ask(Addressed(PLAN, str(body.plan_id), ApplyPlan(current)), *asked, answer=lambda done: Answer(200, shown))
@@ -699,7 +751,7 @@ async def list_visits(
 ) -> Response:
     t = views.VISITS_TABLE.c
     wanted = {t.element_id: element_id, t.stage_id: stage_id, t.status: state}
-    query = select(views.VISITS_TABLE).where(*(column == str(value) for column, value in wanted.items() if value is not None))
+    query = matching(select(views.VISITS_TABLE), wanted)
     return await door.listed(query, paging, sort=(t.arrived_at,), shown=shown_visit)
 
 
@@ -745,59 +797,140 @@ def shown_trace(trace: Any) -> Json:
     return {"field": path, "op": op, "expected": expected, "actual": actual, "verdict": verdict, "note": note, "says": sentence(trace)}
 
 
-RUNS = text(
-    "select v.id as visit_id, v.element_id, v.element_type, v.pipeline_id, v.stage_id, v.arrived_at as triggered_at, r.value as run"
-    " from visits_v1 v cross join lateral json_array_elements(v.runs) r"
-    " where (cast(:element as text) is null or v.element_id = :element) and (cast(:stage as text) is null or v.stage_id = :stage)"
-    " and (cast(:rule as text) is null or r.value ->> 'rule_id' = :rule)"
-    " and (cast(:states as text[]) is null or r.value ->> 'state' = any(cast(:states as text[])))"
-    " and (not :waiting or v.waits)"
-    " order by v.arrived_at desc, v.visit_number desc, v.id limit :most"
+RUNS = Table(
+    "runs_of_visits",
+    MetaData(),
+    Column("visit_id", Text, primary_key=True),
+    Column("place", BigInteger, primary_key=True),
+    *(Column(name, Text, nullable=False) for name in ("element_type", "element_id", "pipeline_id", "stage_id")),
+    Column("triggered_at", DateTime(timezone=True), nullable=False),
+    Column("waits", Boolean, nullable=False),
+    *(Column(name, Text) for name in ("run_id", "rule_id", "rule_version", "state", "reason")),
+    *(Column(name, DateTime(timezone=True)) for name in ("due_at", "finished_at", "asked_since")),
+    Column("run", JSON, nullable=False),
 )
+"""Every run of every visit as a row: what `every_run` makes of the visits' lists, never a table of its own."""
 
 
-async def runs_of(
-    door: Door,
-    *,
-    element: UUID | None = None,
-    stage: UUID | None = None,
-    rule: UUID | None = None,
-    states: list[str] | None = None,
-    waiting: bool = False,
-    most: int = 200,
-) -> list[Json]:
-    """Runs as lists show them, newest arrival first."""
-    wanted = {"element": element and str(element), "stage": stage and str(stage), "rule": rule and str(rule)}
-    async with door.reading() as sql:
-        rows = (await sql.execute(RUNS, {**wanted, "states": states, "waiting": waiting, "most": most})).mappings().all()
+def every_run() -> CTE:
+    v = views.VISITS_TABLE.c
+    runs = func.json_array_elements(v.runs).table_valued(column("value", JSON), with_ordinality="place", joins_implicitly=True)
+    run = runs.render_derived()
+    texts = {name: run.c.value.op("->>")(literal_column(f"'{name}'")) for name in ("run_id", "rule_id", "rule_version", "state", "reason")}
+    times = {name: run.c.value.op("->>")(literal_column(f"'{name}'")) for name in ("due_at", "finished_at", "asked_since")}
+    columns = (
+        v.id.label("visit_id"),
+        run.c.place,
+        *(v.element_type, v.element_id, v.pipeline_id, v.stage_id),
+        v.arrived_at.label("triggered_at"),
+        v.waits,
+        *(value.label(name) for name, value in texts.items()),
+        *(cast(value, DateTime(timezone=True)).label(name) for name, value in times.items()),
+        run.c.value.label("run"),
+    )
+    return select(*columns).select_from(views.VISITS_TABLE).cte(RUNS.name)
+
+
+def runs_query(wanted: Mapping[Any, object], *more: ColumnElement[bool]) -> Select[Any]:
+    return matching(select(RUNS), wanted).where(*more).add_cte(every_run())
+
+
+def listed_run(row: Mapping[str, Any]) -> Json:
     names = ("visit_id", "element_id", "element_type", "pipeline_id", "stage_id", "triggered_at")
-    return [{"id": row["run"]["run_id"], **{name: row[name] for name in names}, **row["run"]} for row in rows]
+    shown = {name: value for name, value in row["run"].items() if name != "asked_since"}
+    return {"id": row["run_id"], **{name: row[name] for name in names}, **shown, "stuck": is_stuck(row["asked_since"])}
 
 
-Limit = Annotated[int, Query(ge=1, le=200)]
+STUCK_AFTER = timedelta(minutes=5)
+"""A step asked longer ago than this and not answered is shown as stuck (G28)."""
+
+
+def is_stuck(asked_since: datetime | None) -> bool:
+    return asked_since is not None and asked_since < now() - STUCK_AFTER
 
 
 @API.get("/v1/runs", operation_id="runs_list", tags=["runs"])
 async def list_runs(
     door: Annotated[Door, SEE_RUNS],
+    paging: Page,
     element_id: UUID | None = None,
+    pipeline_id: UUID | None = None,
     stage_id: UUID | None = None,
     rule_id: UUID | None = None,
+    rule_version: int | None = None,
     state: Annotated[str | None, Query(description="One or more, with commas between")] = None,
-    limit: Limit = 50,
-) -> Any:
-    states = state.split(",") if state else None
-    return {"items": await runs_of(door, element=element_id, stage=stage_id, rule=rule_id, states=states, most=limit), "next_cursor": None}
+    reason: str | None = None,
+    stuck: bool | None = None,
+) -> Response:
+    """Every rule in every visit, with what became of it."""
+    t = RUNS.c
+    place = {t.element_id: element_id, t.pipeline_id: pipeline_id, t.stage_id: stage_id}
+    query = runs_query(place | {t.rule_id: rule_id, t.rule_version: rule_version, t.state: state, t.reason: reason})
+    if stuck is not None:
+        is_so = t.asked_since < now() - STUCK_AFTER
+        query = query.where(is_so if stuck else func.coalesce(is_so, False).is_(False))
+    return await door.listed(query, paging, sort=(t.triggered_at, t.due_at), shown=listed_run)
 
 
 @API.get("/v1/horizon", operation_id="horizon", tags=["runs"])
 async def horizon(
-    door: Annotated[Door, SEE_RUNS], element_id: UUID | None = None, rule_id: UUID | None = None, limit: Limit = 200
-) -> Any:
+    door: Annotated[Door, SEE_RUNS],
+    paging: Page,
+    element_id: UUID | None = None,
+    pipeline_id: UUID | None = None,
+    rule_id: UUID | None = None,
+    waiting_for: str | None = None,
+    due_from: Annotated[Instant | None, Query(alias="from")] = None,
+    due_to: Annotated[Instant | None, Query(alias="to")] = None,
+) -> Response:
     """Everything that is going to happen, in order of time; what waits for something else than time comes last."""
-    waiting = ["scheduled", "waiting", "blocked"]
-    found = await runs_of(door, element=element_id, rule=rule_id, states=waiting, waiting=True, most=limit)
-    return {"items": sorted(found, key=lambda run: (run["due_at"] is None, run["due_at"] or "")), "next_cursor": None}
+    t = RUNS.c
+    waits_for = t.run.op("->>")(literal_column("'waiting_for'"))
+    wanted = {t.element_id: element_id, t.pipeline_id: pipeline_id, t.rule_id: rule_id, waits_for: waiting_for}
+    bounds = ((t.due_at >= due_from,) if due_from else ()) + ((t.due_at < due_to,) if due_to else ())
+    query = runs_query(wanted, t.waits, t.state.in_(("scheduled", "waiting", "blocked", "missed")), *bounds)
+    return await door.listed(query, paging, sort=(t.due_at, t.triggered_at), default="due_at", shown=listed_run)
+
+
+SIGNS = {
+    "succeeded": "done",
+    "failed": "failed",
+    "partial": "failed",
+    "missed": "failed",
+    "scheduled": "pending",
+    "waiting": "pending",
+    "running": "pending",
+}
+
+
+@API.get("/v1/panels/{element_type}/{element_id}", operation_id="panels_get", tags=["runs"])
+async def panel(
+    element_type: ElementType, element_id: UUID, door: Annotated[Door, SEE_RUNS], stage_id: UUID | None = None
+) -> Any:
+    """What the rules of the element's stages did in its latest visit of each, in order; every sign with its reason (G54)."""
+    t = views.VISITS_TABLE.c
+    query = matching(select(views.VISITS_TABLE), {t.element_id: element_id, t.element_type: element_type, t.stage_id: stage_id})
+    async with door.reading() as sql:
+        rows = (await sql.execute(query.order_by(t.visit_number.desc()).limit(200))).mappings().all()
+    latest = {row["stage_id"]: row for row in reversed(rows)}
+    stages = sorted(latest.values(), key=lambda row: int(row["visit_number"]), reverse=True)
+    return {"element_id": element_id, "stages": [shown_panel(row) for row in stages]}
+
+
+def shown_panel(row: Mapping[str, Any]) -> Json:
+    names = ("stage_id", "pipeline_id", "visit_number", "arrived_at", "status")
+    rules = [{"sign": sign_of(run), **{name: run[name] for name in PANEL}} for run in row["runs"]]
+    return {"visit_id": row["id"], **{name: row[name] for name in names}, "rules": rules}
+
+
+PANEL = ("run_id", "rule_id", "rule_key", "rule_name", "state", "reason", "detail", "waiting_for", "due_at", "finished_at")
+
+
+def sign_of(run: Json) -> str:
+    """done, failed, pending, not_fired; its own name for what is none of these (automation 7)."""
+    if run["state"] == "skipped" and run["reason"] == "condition_false":
+        return "not_fired"
+    return SIGNS.get(run["state"], str(run["state"]))
 
 
 async def place_of_run(door: Door, run_id: UUID) -> RowMapping:
@@ -828,32 +961,34 @@ async def get_run(id: Id, door: Annotated[Door, SEE_RUNS]) -> Response:
     return door.shown(revision, shown_run(visit, run))
 
 
-Verb = Callable[[str, vis.Known], Any]
+Verb = Callable[[str, vis.Known, Ready | None], vis.VisitCommand]
 
 
-async def on_run(door: Door, run_id: UUID, verb: Callable[[str, vis.Known, Ready | None], Any]) -> Response:
+async def on_run(door: Door, run_id: UUID, verb: Verb) -> Response:
     """A person's verb on one run: the facts are gathered as they are now, the visit decides."""
     place = await place_of_run(door, run_id)
-    async with gathering(door) as rows:
-        card = await rows.card(place["element_id"])
-        rules = await rows.find(views.RULES_BY_STAGE, place["stage_id"])
-    if card is None:
-        raise NotFound("The element of this run is not known.")
-    current = next((rule.ready for rule in rules if rule.rule_id == place["rule_id"]), None)
-
-    def command(seen: Facts) -> Any:
-        return verb(place["rule_id"], known_of(card, rules, seen.now), current)
+    stage = await stage_now(door, place["element_id"], place["stage_id"])
+    current = next((rule.ready for rule in stage.rules if rule.rule_id == place["rule_id"]), None)
+    asked = asks(place["id"], stage, lambda known, seen: verb(place["rule_id"], known, current))
 
     def answer(done: Result) -> Answer:
         visit = done.state(VISIT, place["id"])
         run = visit.run(place["rule_id"])
         return Answer(200, shown_run(visit, run) if run else None, etag=done.version(VISIT, place["id"]))
 
-    return await door.ask(Addressed(VISIT, place["id"], command), answer=answer)
+    return await door.ask(*asked, answer=answer)
+
+
+async def stage_now(door: Door, element_id: str, stage_id: str) -> Stage:
+    async with gathering(door) as rows:
+        stage = await gathered(rows, element_id, stage_id)
+    if stage is None:
+        raise NotFound("The element of this run is not known.")
+    return stage
 
 
 class Cancellation(Body):
-    reason: LongText = "by_person"
+    reason: Annotated[LongText | None, Field(description="In words, for the record.")] = None
 
 
 class Postponement(Body):
@@ -867,7 +1002,8 @@ class Retry(Body):
 
 @API.post("/v1/runs/{id}/cancellations", operation_id="runs_cancel", tags=["runs"])
 async def cancel_run(id: Id, door: Annotated[Door, TOUCH_RUNS], body: Cancellation | None = None) -> Response:
-    return await on_run(door, id, lambda rule, known, current: vis.CancelRun(rule, known))
+    why = body.reason if body else None
+    return await on_run(door, id, lambda rule, known, current: vis.CancelRun(rule, known, why))
 
 
 @API.post("/v1/runs/{id}/executions", operation_id="runs_execute", tags=["runs"])
@@ -920,17 +1056,14 @@ async def drop_run(id: Id, door: Annotated[Door, TOUCH_RUNS], body: Nothing | No
 async def stop_visit(id: Id, door: Annotated[Door, TOUCH_RUNS], body: Nothing | None = None) -> Response:
     """Cancels everything that still waits in this visit (G26)."""
     visit, _ = await door.state_at(VISIT, str(id))
-    async with gathering(door) as rows:
-        card = await rows.card(visit.element_id)
-    if card is None:
-        raise NotFound("The element of this visit is not known.")
-    item = Addressed(VISIT, str(id), lambda seen: vis.StopRules(known_of(card, (), seen.now)))
+    stage = await stage_now(door, visit.element_id, visit.stage_id)
+    asked = asks(str(id), stage, lambda known, seen: vis.StopRules(known))
 
     def answer(done: Result) -> Answer:
         after = done.state(VISIT, str(id))
         return Answer(200, {"id": str(id), "runs": [shown_run(after, run) for run in after.runs]}, etag=done.version(VISIT, str(id)))
 
-    return await door.ask(item, answer=answer)
+    return await door.ask(*asked, answer=answer)
 
 
 # ------------------------------------------------------------------------------------------------ why
@@ -1001,7 +1134,7 @@ async def list_decisions(
 ) -> Response:
     t = views.DECISIONS_TABLE.c
     wanted = {t.element_id: element_id, t.outcome: outcome, t.trigger_id: trigger_id}
-    query: Select[Any] = select(views.DECISIONS_TABLE).where(*(c == str(v) for c, v in wanted.items() if v is not None))
+    query = matching(select(views.DECISIONS_TABLE), wanted)
     return await door.listed(query, paging, sort=(t.at,), shown=_shown_decision)
 
 
@@ -1028,7 +1161,7 @@ async def judge(id: Id, door: Annotated[Door, TOUCH_RUNS], body: Nothing | None 
         raise Rejected("not_yet", "Its element is not known yet.")
 
     def command(seen: Facts) -> dec.JudgeByHand:
-        return dec.JudgeByHand(dec.Situation(known_of(card, (), seen.now), tuple(triggers)))
+        return dec.JudgeByHand(dec.Situation(known_of(card, seen.now), tuple(triggers)))
 
     def answer(done: Result) -> Answer:
         return Answer(200, {"id": str(id), "status": done.state(DECISION, str(id)).status})

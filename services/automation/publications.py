@@ -96,9 +96,9 @@ def of_trigger(state: DefinedTrigger, recorded: Recorded[TriggerEvent]) -> Contr
 def of_value(state: Value, recorded: Recorded[ValueEvent]) -> Contract | None:
     match recorded.event:
         case ValueDefined(value=after):
-            before = None
-        case ValueChanged(before=before, after=after):
-            pass
+            before, origin = None, origin_of(recorded)
+        case ValueChanged(before=before, after=after, origin=rule):
+            origin = common.Origin.model_validate_json(orjson.dumps(rule)) if rule else origin_of(recorded)
         case ValueDeleted():
             return None
         case _:
@@ -109,7 +109,7 @@ def of_value(state: Value, recorded: Recorded[ValueEvent]) -> Contract | None:
         value_kind=state.kind,
         before=before,
         after=after,
-        origin=origin_of(recorded),
+        origin=origin,
     )
 
 
@@ -438,7 +438,8 @@ def of_decision(state: Decision, recorded: Recorded[DecisionEvent]) -> Contract 
     e = recorded.event
     match e:
         case decision.FactAwaited():
-            when = common.When(mode="after", anchor_instant=e.at, offset=common.Offset(**decision.LONGEST_WAIT))
+            wait = decision.LONGEST_WAIT if e.last else decision.FIRST_LOOK
+            when = common.When(mode="after", anchor_instant=e.at, offset=common.Offset(**wait))
             return scheduler.SetTimer(request_id=e.timer_id, timer_id=e.timer_id, about=e.about, owner=OWNER, when=when)
         case decision.WaitingEnded(timer_id=timer, about=about):
             return scheduler.CancelTimer(request_id=timer, timer_id=timer, about=about, reason="fact_arrived")
@@ -477,6 +478,7 @@ def _decided(state: Decision, recorded: Recorded[Any], e: decision.DecisionEnded
     element = common.ElementRef(element_type=heard.element_type, element_id=state.element_id) if state.element_id else None
     return automation.TriggerDecided(
         decision_id=recorded.aggregate_id,
+        request_id=heard.source_event_id if heard.source_type == automation.CallTrigger.type else None,
         element=element,
         source_event_id=heard.source_event_id,
         source_type=heard.source_type,

@@ -449,7 +449,10 @@ INVOICES: Replica[InvoiceRow] = Replica(
         billing.InvoiceCancelled: _invoice("cancelled"),
     },
 )
-INVOICES_OF_DEAL: SqlFinder[Row] = by_column("invoices of deal", INVOICES.table, "deal_id", lambda row: row)
+INVOICES_OF_DEAL: SqlFinder[Row] = by_column(
+    "invoices of deal", INVOICES.table, "deal_id", lambda row: row, order="t.number nulls last, t.id"
+)
+"""Issued ones by number; drafts, which have none, are the newest."""
 
 
 @dataclass(frozen=True, slots=True)

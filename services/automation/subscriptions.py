@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, TypeVar
 
 from services.automation import replicas, views
 from services.automation.domain import decision as dec
 from services.automation.domain import visit as vis
 from services.automation.domain.card import Card
-from services.automation.domain.decision import DECISION, Situation, decision_id
+from services.automation.domain.decision import DECISION, Situation, decision_id, unlinked_id
+from services.automation.domain.definition import Ready
 from services.automation.domain.rule import RULE, DisableRule
 from services.automation.domain.visit import VISIT
 from services.automation.facts.cards import card_needs, card_of, known_of, needs_of_message, pipeline_of
-from services.automation.views import StageRule, VisitRef, WaitingVisit
+from services.automation.facts.visits import NEEDS_OF_RULE, Stage, asks, stage_of
+from services.automation.views import DecisionRef, StageRule, VisitRef, WaitingVisit
 from shared.contracts import automation, billing, deals, notifications, scheduler
 from shared.es.addressed import Addressed, Facts
 from shared.es.errors import NotFound, NotYet
@@ -22,7 +25,7 @@ from shared.messaging.contract import Contract
 from shared.messaging.envelope import Message, instant
 from shared.messaging.subscription import Need, Subscription
 
-M = TypeVar("M", bound=Contract)
+M = TypeVar("M")
 Asks = Iterable[Addressed[Any]]
 Needs = tuple[Need[Message[Any], Any], ...]
 
@@ -40,8 +43,13 @@ def nobody(message: Message[Any]) -> Iterable[str]:
     return ()
 
 
-def stage_of(message: Message[Any]) -> Iterable[str]:
+def stage_arrived_at(message: Message[Any]) -> Iterable[str]:
     return [message.body.stage_id]
+
+
+def rules_of(stages: Callable[[M], Iterable[str]]) -> Need[M, Any]:
+    """The rules of these stages with what they name."""
+    return Need(views.RULES_BY_STAGE, stages, then=NEEDS_OF_RULE)
 
 
 def stages_of(message: Message[deals.StageChanged]) -> Iterable[str]:
@@ -67,23 +75,21 @@ def arrived(message: Message[Any], facts: Facts) -> Asks:
     body, (element_id,) = message.body, element_of(message)
     card = must_know(element_id, facts)
     if body.automation == "on":
-        yield from _begin_visit(body, element_id, card, facts)
+        yield from _begin_visit(body, element_id, stage_of(card, body.stage_id, facts))
     for id in facts.all(views.DECISIONS_FOR_ELEMENT, element_id):
-        yield Addressed(DECISION, id, dec.Learn(element_id, None if card is None else _relearned(card, facts), instant(facts.now)))
+        yield Addressed(DECISION, id, dec.Learn(element_id, _situation(card, facts), instant(facts.now)))
 
 
-def _begin_visit(body: Arrival, element_id: str, card: Card, facts: Facts) -> Asks:
-    rules = facts.all(views.RULES_BY_STAGE, body.stage_id)
-    in_force = tuple(rule.ready for rule in rules if rule.ready is not None)
+def _begin_visit(body: Arrival, element_id: str, stage: Stage) -> Asks:
+    in_force = tuple(rule.ready for rule in stage.rules if rule.ready is not None)
     if not in_force:
-        return
-    known = known_of(card, rules, facts.now)
+        return ()
 
-    def arrive(seen: Facts) -> vis.Arrive:
+    def arrive(known: vis.Known, seen: Facts) -> vis.Arrive:
         recent = sum(row["runs_started"] for row in seen.all(views.LAST_VISITS, element_id) if _within_a_minute(row, seen))
         return vis.Arrive(
             body.visit_id,
-            card.element_type,
+            stage.card.element_type,
             element_id,
             body.pipeline_id,
             body.stage_id,
@@ -95,23 +101,22 @@ def _begin_visit(body: Arrival, element_id: str, card: Card, facts: Facts) -> As
             recent,
         )
 
-    yield Addressed(VISIT, body.visit_id, arrive, exclusive=f"runs/{element_id}", finds=((views.LAST_VISITS, element_id),))
+    return asks(body.visit_id, stage, arrive, exclusive=f"runs/{element_id}", finds=((views.LAST_VISITS, element_id),))
 
 
 def _within_a_minute(row: Row, seen: Facts) -> bool:
     return bool((seen.now - row["arrived_at"]).total_seconds() < 60)
 
 
-def _relearned(card: Card, facts: Facts) -> Situation:
+def _situation(card: Card, facts: Facts) -> Situation:
     """All triggers of the pipeline: the decision knows which type it was about."""
-    return Situation(known_of(card, (), facts.now), tuple(facts.all(views.TRIGGERS_BY_PIPELINE, card.pipeline.id)))
+    return Situation(known_of(card, facts.now), tuple(facts.all(views.TRIGGERS_BY_PIPELINE, card.pipeline.id)))
 
 
 def moved(message: Message[deals.StageChanged], facts: Facts) -> Asks:
     body = message.body
     card = must_know(body.element_id, facts)
-    left = known_of(card, facts.all(views.RULES_BY_STAGE, body.from_stage_id), facts.now)
-    yield Addressed(VISIT, body.from_visit_id, vis.Leave("stage_left", left))
+    yield from asks(body.from_visit_id, stage_of(card, body.from_stage_id, facts), lambda known, seen: vis.Leave("stage_left", known))
     yield from arrived(message, facts)
     if body.decision_id:
         yield Addressed(DECISION, body.decision_id, dec.Moved(instant(facts.now)))
@@ -125,16 +130,23 @@ def made_by_a_step(message: Message[deals.LeadCreated], facts: Facts) -> Asks:
 
 def deleted(message: Message[deals.DealDeleted | deals.LeadDeleted], facts: Facts) -> Asks:
     (element_id,) = element_of(message)
-    known = known_of(must_know(element_id, facts), (), facts.now)
+    known = known_of(must_know(element_id, facts), facts.now)
     yield Addressed(VISIT, message.body.visit_id, vis.Leave("element_deleted", known))
 
 
 def fields_changed(message: Message[deals.DealFieldsChanged | deals.LeadFieldsChanged], facts: Facts) -> Asks:
-    """Date fields that runs wait for or count from, the responsible person whose hours they follow (D6, D10)."""
+    """Date fields that runs wait for or count from, the responsible person whose hours they follow (D6, D10).
+
+    The visit the message names is asked even if nothing waits there yet: it may have begun in this batch."""
     (element_id,) = element_of(message)
-    for waiting in facts.all(views.WAITING_VISITS, element_id):
-        known = known_of(must_know(element_id, facts), facts.all(views.RULES_BY_STAGE, waiting.stage_id), facts.now)
-        yield Addressed(VISIT, waiting.visit_id, vis.FieldsChanged(known))
+    card = must_know(element_id, facts)
+    waiting = {visit.visit_id: visit.stage_id for visit in facts.all(views.WAITING_VISITS, element_id)}
+    for visit_id, stage_id in ({message.body.visit_id: card.stage_id} | waiting).items():
+        yield from asks(visit_id, stage_of(card, stage_id, facts), lambda known, seen: vis.FieldsChanged(known))
+
+
+def stage_stood_in(element: replicas.Element) -> Iterable[str]:
+    return [element.stage_id]
 
 
 def stage_of_waiting(waiting: WaitingVisit) -> Iterable[str]:
@@ -146,8 +158,8 @@ ARRIVAL_NEEDS = (
     Need(views.DECISIONS_FOR_ELEMENT, element_of),
 )
 WAITING_NEEDS = (
-    *needs_of_message(element_of),
-    Need(views.WAITING_VISITS, element_of, then=(Need(views.RULES_BY_STAGE, stage_of_waiting),)),
+    *needs_of_message(element_of, rules_of(stage_stood_in)),
+    Need(views.WAITING_VISITS, element_of, then=(rules_of(stage_of_waiting),)),
 )
 
 # ------------------------------------------------------------------------------------------------ triggers
@@ -164,47 +176,80 @@ def decide_triggers(trigger_type: str) -> Callable[[Message[Any], Facts], Asks]:
     """One decision per event and element. A part payment matters only to triggers with a threshold (D25)."""
 
     def commands(message: Message[Paid], facts: Facts) -> Asks:
-        body, at = message.body, instant(facts.now)
+        body = message.body
         card = card_of(body.deal_id, facts) if body.deal_id else None
-        found = facts.all(views.TRIGGERS_BY_PIPELINE, card.pipeline.id) if card else ()
-        triggers = tuple(t for t in found if t.trigger_type == trigger_type)
-        if _matters_to_nobody(body, card, triggers):
+        situation = _situation(card, facts) if card else None
+        if _matters_to_nobody(body, trigger_type, situation):
             return
+        id = _decision_about(message, trigger_type)
         heard = dec.Hear(
+            id,
             message.envelope.id,
             message.envelope.type,
             trigger_type,
             body.model_dump(mode="json", exclude={"origin", "request_id", "record_key"}),
             body.origin.chain,
-            at,
+            instant(facts.now),
             element_id=body.deal_id,
             invoice_id=body.invoice_id,
-            situation=Situation(known_of(card, (), facts.now), triggers) if card else None,
+            situation=situation,
         )
-        yield Addressed(DECISION, decision_id(message.envelope.id, body.deal_id), heard)
+        yield Addressed(DECISION, id, heard)
 
     return commands
 
 
-def _matters_to_nobody(body: Paid, card: Card | None, triggers: Iterable[Any]) -> bool:
+def _decision_about(message: Message[Paid], trigger_type: str) -> str:
+    body = message.body
+    if body.deal_id is None:
+        return unlinked_id(body.invoice_id, trigger_type, getattr(body, "epoch", 0))
+    return decision_id(message.envelope.id, body.deal_id)
+
+
+def _matters_to_nobody(body: Paid, trigger_type: str, situation: Situation | None) -> bool:
+    triggers = [] if situation is None else [t for t in situation.triggers if t.trigger_type == trigger_type]
     match body:
         case billing.InvoicePaid():
             return False
-        case billing.InvoicePartiallyPaid():
-            return card is None or not any(trigger.settings.get("threshold") for trigger in triggers)
         case billing.InvoiceReopened(reason=reason) if reason != "reversed":
             return True
+        case billing.InvoicePartiallyPaid():
+            judged = situation is not None and not any(trigger.settings.get("threshold") for trigger in triggers)
+            return judged or body.deal_id is None
         case _:
-            return card is None or not any(True for _ in triggers)
+            return situation is not None and not triggers
 
 
 def linked(message: Message[billing.InvoiceLinked], facts: Facts) -> Asks:
-    """A payment that came before the link is judged now (D19)."""
+    """A payment or refund that came before the link is judged now (D19)."""
     body = message.body
     card = card_of(body.deal_id, facts)
-    situation = _relearned(card, facts) if card else None
-    for id in facts.all(views.DECISIONS_FOR_LINK, body.invoice_id):
-        yield Addressed(DECISION, id, dec.Learn(body.deal_id, situation, instant(facts.now)))
+    learn = dec.Learn(body.deal_id, _situation(card, facts) if card else None, instant(facts.now))
+    for trigger_type in ("invoice_paid", "invoice_refunded"):
+        yield Addressed(DECISION, unlinked_id(body.invoice_id, trigger_type, body.epoch), learn)
+
+
+def call_trigger(message: Message[automation.CallTrigger], facts: Facts) -> Asks:
+    """Another program says that something happened. Refused (not_found) when no trigger of the pipeline has the code."""
+    body, element = message.body, message.body.element
+    card = card_of(element.element_id, facts)
+    situation = _situation(card, facts) if card else None
+    if situation and not any(t.settings.get("code") == body.code for t in situation.triggers if t.trigger_type == "webhook"):
+        raise NotFound(f"No trigger of this pipeline has the code {body.code}.")
+    id = decision_id(body.request_id, element.element_id)
+    heard = dec.Hear(
+        id,
+        body.request_id,
+        message.envelope.type,
+        "webhook",
+        {**body.payload, "code": body.code},
+        body.origin.chain if body.origin else (),
+        instant(facts.now),
+        element.element_type,
+        element.element_id,
+        situation=situation,
+    )
+    yield Addressed(DECISION, id, heard)
 
 
 TRIGGER_NEEDS = needs_of_message(deal_of, TRIGGERS)
@@ -228,23 +273,22 @@ def stage_of_ref(ref: VisitRef) -> Iterable[str]:
     return [ref.stage_id]
 
 
-OF_REF: tuple[Need[VisitRef, Any], ...] = (
-    *card_needs(element_of_ref, TRIGGERS),
-    Need(views.RULES_BY_STAGE, stage_of_ref),
-)
+OF_REF: tuple[Need[VisitRef, Any], ...] = (*card_needs(element_of_ref), rules_of(stage_of_ref))
 
 
-def known_for(ref: VisitRef, facts: Facts) -> vis.Known:
-    card = must_know(ref.element_id, facts)
-    return known_of(card, facts.all(views.RULES_BY_STAGE, ref.stage_id), facts.now)
+def tell(ref: VisitRef, facts: Facts, make: Callable[[vis.Known], vis.VisitCommand]) -> Asks:
+    """The visit of a step or timer, with the element and its stage as they are now."""
+    stage = stage_of(must_know(ref.element_id, facts), ref.stage_id, facts)
+    return asks(ref.visit_id, stage, lambda known, seen: make(known))
 
 
 def answered(message: Message[Any], facts: Facts) -> Asks:
     """Whoever asked is found by the request id; an answer to somebody else is none of ours."""
     request = message.body.request_id
-    for ref in facts.all(views.STEP_OF_REQUEST, request) if request else ():
-        outputs = outputs_of(message.body, facts)
-        yield Addressed(VISIT, ref.visit_id, vis.Answered(request, outputs, known_for(ref, facts)))
+    refs = facts.all(views.STEP_OF_REQUEST, request) if request else ()
+    outputs = outputs_of(message.body, facts) if refs else {}
+    for ref in refs:
+        yield from tell(ref, facts, lambda known: vis.Answered(request, outputs, known))
 
 
 def outputs_of(body: Contract, facts: Facts) -> dict[str, Any]:
@@ -297,23 +341,22 @@ def _outputs_of_place(body: deals.DealCopied, facts: Facts) -> dict[str, Any]:
 
 def delivered(message: Message[notifications.NoticeDelivered], facts: Facts) -> Asks:
     body = message.body
+    outputs = {"sent_at": body.delivered_at, "notice_ids": [body.notice_id]}
     for ref in facts.all(views.STEP_OF_REQUEST, body.notice_id):
-        outputs = {"sent_at": body.delivered_at, "notice_ids": [body.notice_id]}
-        yield Addressed(VISIT, ref.visit_id, vis.Answered(body.notice_id, outputs, known_for(ref, facts)))
+        yield from tell(ref, facts, lambda known: vis.Answered(body.notice_id, outputs, known))
 
 
 def not_delivered(message: Message[notifications.NoticeFailed], facts: Facts) -> Asks:
     body = message.body
     for ref in facts.all(views.STEP_OF_REQUEST, body.notice_id):
-        yield Addressed(VISIT, ref.visit_id, vis.Refused(body.notice_id, body.code, body.detail, known_for(ref, facts)))
+        yield from tell(ref, facts, lambda known: vis.Refused(body.notice_id, body.code, body.detail, known))
 
 
 def refused(message: Message[Any], facts: Facts) -> Asks:
     """A step's command was refused, or the move of a decision (whose request id is its own id)."""
     body = message.body
     for ref in facts.all(views.STEP_OF_REQUEST, body.request_id) if body.request_id else ():
-        known = known_for(ref, facts)
-        yield Addressed(VISIT, ref.visit_id, vis.Refused(body.request_id, body.code, body.detail, known))
+        yield from tell(ref, facts, lambda known: vis.Refused(body.request_id, body.code, body.detail, known))
     if body.command_type == deals.MoveToStage.type and body.request_id:
         yield from _move_refused(message, facts)
 
@@ -321,7 +364,7 @@ def refused(message: Message[Any], facts: Facts) -> Asks:
 def _move_refused(message: Message[Any], facts: Facts) -> Asks:
     body = message.body
     card = card_of(message.envelope.key, facts)
-    situation = _relearned(card, facts) if card else None
+    situation = _situation(card, facts) if card else None
     yield Addressed(DECISION, body.request_id, dec.MoveRefused(body.code, situation, instant(facts.now)))
 
 
@@ -343,11 +386,12 @@ def timer_of(message: Message[Any]) -> Iterable[str]:
     return [message.body.timer_id]
 
 
-TIMER_NEEDS: Needs = (
-    Need(views.RUN_OF_TIMER, timer_of, then=OF_REF),
-    Need(views.DECISION_OF_TIMER, timer_of),
-    *needs_of_message(nobody),
-)
+def element_of_decision(ref: DecisionRef) -> Iterable[str]:
+    return [ref.element_id] if ref.element_id else []
+
+
+TIMER_NEEDS: Needs = (Need(views.RUN_OF_TIMER, timer_of, then=OF_REF), *needs_of_message(nobody))
+FIRED_NEEDS: Needs = (*TIMER_NEEDS, Need(views.DECISION_OF_TIMER, timer_of, then=card_needs(element_of_decision, TRIGGERS)))
 TIMER_SET_NEEDS: Needs = (Need(views.RUN_OF_TIMER, timer_of),)
 
 
@@ -360,22 +404,23 @@ def timer_set(message: Message[scheduler.TimerSet | scheduler.TimerRearmed], fac
 def rang(message: Message[scheduler.TimerFired], facts: Facts) -> Asks:
     body = message.body
     for ref in facts.all(views.RUN_OF_TIMER, body.timer_id):
-        yield Addressed(VISIT, ref.visit_id, vis.TimerRang(body.timer_id, body.lateness_ms, known_for(ref, facts)))
-    for id in facts.all(views.DECISION_OF_TIMER, body.timer_id):
-        yield Addressed(DECISION, id, dec.GiveUp(instant(facts.now)))
+        yield from tell(ref, facts, lambda known: vis.TimerRang(body.timer_id, body.lateness_ms, known))
+    for waiting in facts.all(views.DECISION_OF_TIMER, body.timer_id):
+        card = card_of(waiting.element_id, facts) if waiting.element_id else None
+        situation = _situation(card, facts) if card else None
+        yield Addressed(DECISION, waiting.decision_id, dec.LookAgain(body.timer_id, situation, instant(facts.now)))
 
 
 def too_late(message: Message[scheduler.TimerMissed], facts: Facts) -> Asks:
     body = message.body
     for ref in facts.all(views.RUN_OF_TIMER, body.timer_id):
-        command = vis.TimerTooLate(body.timer_id, body.due_at, body.found_at, known_for(ref, facts))
-        yield Addressed(VISIT, ref.visit_id, command)
+        yield from tell(ref, facts, lambda known: vis.TimerTooLate(body.timer_id, body.due_at, body.found_at, known))
 
 
 def timer_cancelled(message: Message[scheduler.TimerCancelled], facts: Facts) -> Asks:
     body = message.body
     for ref in facts.all(views.RUN_OF_TIMER, body.timer_id):
-        yield Addressed(VISIT, ref.visit_id, vis.TimerWasCancelled(body.timer_id, known_for(ref, facts)))
+        yield from tell(ref, facts, lambda known: vis.TimerWasCancelled(body.timer_id, known))
 
 
 # ------------------------------------------------------------------------------------------------ our own definitions
@@ -398,7 +443,7 @@ WAITING_OF_RULE: Need[Message[Any], Any] = Need(
     rule_of,
     then=(
         Need(views.WAITING_OF_STAGE, stage_of_rule, then=card_needs(element_of_visit)),
-        Need(views.RULES_BY_STAGE, stage_of_rule),
+        rules_of(stage_of_rule),
     ),
 )
 RULE_NEEDS: Needs = (WAITING_OF_RULE, *needs_of_message(nobody))
@@ -410,15 +455,19 @@ def published(message: Message[automation.RulePublished], facts: Facts) -> Asks:
     if body.waiting == "keep":
         return
     for row in _waiting_visits(body.rule_id, facts):
-        rules = facts.all(views.RULES_BY_STAGE, row["stage_id"])
-        known = known_of(must_know(row["element_id"], facts), rules, facts.now)
+        stage = stage_of(must_know(row["element_id"], facts), row["stage_id"], facts)
+        current = _in_force(body.rule_id, stage.rules)
         if body.waiting == "cancel":
-            yield Addressed(VISIT, row["id"], vis.RuleGone(body.rule_id, "replaced", known, below=body.version))
-        elif (current := _in_force(body.rule_id, rules)) is not None:
-            yield Addressed(VISIT, row["id"], vis.MigrateRun(current, known))
+            yield from asks(row["id"], stage, lambda known, seen: vis.RuleGone(body.rule_id, "replaced", known, below=body.version))
+        elif current is not None:
+            yield from asks(row["id"], stage, partial(_migrated, current))
 
 
-def _in_force(rule_id: str, rules: Iterable[StageRule]) -> Any:
+def _migrated(current: Ready, known: vis.Known, seen: Facts) -> vis.MigrateRun:
+    return vis.MigrateRun(current, known)
+
+
+def _in_force(rule_id: str, rules: Iterable[StageRule]) -> Ready | None:
     return next((rule.ready for rule in rules if rule.rule_id == rule_id), None)
 
 
@@ -433,8 +482,8 @@ def rule_deleted(message: Message[automation.RuleDeleted], facts: Facts) -> Asks
 
 def _gone(rule_id: str, reason: str, facts: Facts) -> Asks:
     for row in _waiting_visits(rule_id, facts):
-        known = known_of(must_know(row["element_id"], facts), facts.all(views.RULES_BY_STAGE, row["stage_id"]), facts.now)
-        yield Addressed(VISIT, row["id"], vis.RuleGone(rule_id, reason, known))
+        stage = stage_of(must_know(row["element_id"], facts), row["stage_id"], facts)
+        yield from asks(row["id"], stage, lambda known, seen: vis.RuleGone(rule_id, reason, known))
 
 
 def _waiting_visits(rule_id: str, facts: Facts) -> Iterable[Row]:
@@ -449,7 +498,7 @@ def given_element(message: Message[Any]) -> Iterable[str]:
     return [message.body.element.element_id]
 
 
-RULES_OF_VISIT: Need[Row, Any] = Need(views.RULES_BY_STAGE, stage_of_rule)
+RULES_OF_VISIT: Need[Row, Any] = rules_of(stage_of_rule)
 RUN_NEEDS: Needs = (Need(views.VISITS_OF_ELEMENT, given_element, then=(RULES_OF_VISIT,)), *needs_of_message(given_element))
 
 
@@ -457,30 +506,30 @@ def stop_rules(message: Message[automation.StopStageRules], facts: Facts) -> Ask
     """Everything that still waits in the visit named, else in the current one (G26)."""
     element_id = message.body.element.element_id
     card = must_know(element_id, facts)
-    known = known_of(card, (), facts.now)
+    known = known_of(card, facts.now)
     yield Addressed(VISIT, message.body.visit_id or card.visit_id, vis.StopRules(known))
 
 
 def cancel_run(message: Message[automation.CancelRun], facts: Facts) -> Asks:
-    row, rule_id, known = _run_named(message, facts)
-    yield Addressed(VISIT, row["id"], vis.CancelRun(rule_id, known, message.body.reason or "by_person"))
+    visit_id, rule_id, stage = _run_named(message, facts)
+    return asks(visit_id, stage, lambda known, seen: vis.CancelRun(rule_id, known, message.body.reason))
 
 
 def retry_run(message: Message[automation.RetryRun], facts: Facts) -> Asks:
-    row, rule_id, known = _run_named(message, facts)
-    current = _in_force(rule_id, facts.all(views.RULES_BY_STAGE, row["stage_id"]))
+    visit_id, rule_id, stage = _run_named(message, facts)
+    current = _in_force(rule_id, stage.rules)
     if current is None:
         raise NotFound("The rule of this run is not in force.")
-    yield Addressed(VISIT, row["id"], vis.RetryRun(rule_id, message.body.retry_from, current, known))
+    return asks(visit_id, stage, lambda known, seen: vis.RetryRun(rule_id, message.body.retry_from, current, known))
 
 
-def _run_named(message: Message[Any], facts: Facts) -> tuple[Row, str, vis.Known]:
+def _run_named(message: Message[Any], facts: Facts) -> tuple[str, str, Stage]:
+    """Visit, rule and stage of the run. Raises NotFound."""
     element_id, run_id = message.body.element.element_id, message.body.run_id
     for row in facts.all(views.VISITS_OF_ELEMENT, element_id):
         for run in row["runs"]:
             if run["run_id"] == run_id:
-                rules = facts.all(views.RULES_BY_STAGE, row["stage_id"])
-                return row, run["rule_id"], known_of(must_know(element_id, facts), rules, facts.now)
+                return row["id"], run["rule_id"], stage_of(must_know(element_id, facts), row["stage_id"], facts)
     raise NotFound("There is no such run.")
 
 
@@ -492,13 +541,13 @@ def disable_rule(message: Message[automation.DisableRule], facts: Facts) -> Asks
 # ------------------------------------------------------------------------------------------------ all of it
 
 SUBSCRIPTIONS: tuple[Subscription[Any], ...] = (
-    Subscription(deals.DealCreated, arrived, (*ARRIVAL_NEEDS, Need(views.RULES_BY_STAGE, stage_of))),
+    Subscription(deals.DealCreated, arrived, (*ARRIVAL_NEEDS, rules_of(stage_arrived_at))),
     Subscription(
         deals.LeadCreated,
         made_by_a_step,
-        (*ARRIVAL_NEEDS, Need(views.RULES_BY_STAGE, stage_of), *STEP),
+        (*ARRIVAL_NEEDS, rules_of(stage_arrived_at), *STEP),
     ),
-    Subscription(deals.StageChanged, moved, (*ARRIVAL_NEEDS, Need(views.RULES_BY_STAGE, stages_of))),
+    Subscription(deals.StageChanged, moved, (*ARRIVAL_NEEDS, rules_of(stages_of))),
     Subscription(deals.DealFieldsChanged, fields_changed, WAITING_NEEDS),
     Subscription(deals.LeadFieldsChanged, fields_changed, WAITING_NEEDS),
     Subscription(deals.DealDeleted, deleted, needs_of_message(element_of)),
@@ -507,11 +556,8 @@ SUBSCRIPTIONS: tuple[Subscription[Any], ...] = (
     Subscription(billing.InvoicePartiallyPaid, decide_triggers("invoice_paid"), TRIGGER_NEEDS),
     Subscription(billing.InvoiceRefunded, decide_triggers("invoice_refunded"), TRIGGER_NEEDS),
     Subscription(billing.InvoiceReopened, decide_triggers("invoice_refunded"), TRIGGER_NEEDS),
-    Subscription(
-        billing.InvoiceLinked,
-        linked,
-        (*TRIGGER_NEEDS, Need(views.DECISIONS_FOR_LINK, lambda message: [message.body.invoice_id])),
-    ),
+    Subscription(billing.InvoiceLinked, linked, TRIGGER_NEEDS),
+    Subscription(automation.CallTrigger, call_trigger, needs_of_message(given_element, TRIGGERS)),
     Subscription(billing.InvoiceCreated, answered, ANSWER_NEEDS),
     Subscription(billing.QuoteCreated, answered, ANSWER_NEEDS),
     Subscription(billing.SignDocumentCreated, answered, ANSWER_NEEDS),
@@ -529,7 +575,7 @@ SUBSCRIPTIONS: tuple[Subscription[Any], ...] = (
     Subscription(notifications.CommandRejected, refused, REFUSAL_NEEDS),
     Subscription(scheduler.TimerSet, timer_set, TIMER_SET_NEEDS),
     Subscription(scheduler.TimerRearmed, timer_set, TIMER_SET_NEEDS),
-    Subscription(scheduler.TimerFired, rang, TIMER_NEEDS),
+    Subscription(scheduler.TimerFired, rang, FIRED_NEEDS),
     Subscription(scheduler.TimerMissed, too_late, TIMER_NEEDS),
     Subscription(scheduler.TimerCancelled, timer_cancelled, TIMER_NEEDS),
     Subscription(automation.RulePublished, published, RULE_NEEDS),

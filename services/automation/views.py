@@ -96,15 +96,26 @@ class StageRule:
     """A rule of a stage: `ready` if it is in force, else what it has come to (`disabled`, `deleted`, `invalid`, `draft`)."""
 
     rule_id: str
+    rule_type: str
     state: str
     position: int
     ready: Ready | None
+
+    def values(self) -> Iterable[str]:
+        """Ids of constants and variables that it reads."""
+        references = self.ready.rule.references if self.ready else {}
+        return (name.removeprefix("value:") for name in references if name.startswith("value:"))
+
+    def files(self) -> Iterable[str]:
+        """Ids of the files that it attaches."""
+        settings = self.ready.rule.settings if self.ready else {}
+        return [str(file) for name in ("files", "attachments") for file in settings.get(name) or ()]
 
 
 def _stage_rule(row: Row) -> StageRule:
     in_force = row["state"] == "published" and row["invalid_code"] is None
     state = "invalid" if row["state"] == "published" and not in_force else row["state"]
-    return StageRule(row["id"], state, row["position"], ready_at(row) if in_force else None)
+    return StageRule(row["id"], row["rule_type"] or "", state, row["position"], ready_at(row) if in_force else None)
 
 
 def ready_at(row: Row) -> Ready:
@@ -133,6 +144,16 @@ def _ready(tenant: str, rule_id: str, version: int, owner_id: str, texts: _Texts
 
 
 RULES_BY_STAGE: SqlFinder[StageRule] = by_column("rules by stage", RULES_TABLE, "stage_id", _stage_rule, order="t.position, t.id")
+
+VALUES_WRITTEN: SqlFinder[str] = SqlFinder(
+    "values written by rule",
+    """select distinct w.tenant, w.key, v."references" ->> ('variable:' || (v.definition -> 'settings' ->> 'variable')) as value_id
+       from unnest($1::uuid[], $2::text[]) as w(tenant, key)
+       join rule_versions_v1 v on v.tenant = w.tenant and v.id = w.key and v.definition ->> 'type' = 'change_variable'
+       order by value_id""",
+    lambda row: str(row["value_id"]),
+)
+"""What any version of a rule writes: runs keep the version they began with."""
 
 TRIGGERS_TABLE = state_table(
     "triggers_v1",
@@ -272,6 +293,7 @@ def _shown_run(visit: Visit, run: Run) -> Json:
         "due_at": run.due_at,
         "finished_at": run.finished_at,
         "lateness_ms": run.lateness_ms,
+        "asked_since": min((step.asked_at for step in run.steps if step.state == "asked"), default=None),
     }
 
 
@@ -430,9 +452,6 @@ DECISIONS: StateView[Decision] = StateView(DECISIONS_TABLE, _decision)
 DECISIONS_FOR_ELEMENT: SqlFinder[str] = by_column(
     "decisions waiting for element", DECISIONS_TABLE, "element_id", lambda row: str(row["id"]), where="t.waiting_for = 'element'"
 )
-DECISIONS_FOR_LINK: SqlFinder[str] = by_column(
-    "decisions waiting for link", DECISIONS_TABLE, "invoice_id", lambda row: str(row["id"]), where="t.waiting_for = 'link'"
-)
 
 
 def _give_up(decision: Decision, recorded: Recorded[DecisionEvent]) -> Iterable[Row]:
@@ -444,4 +463,20 @@ TIMERS_OF_DECISIONS_TABLE = history_table(
     "timers_of_decisions_v1", Column("timer_id", Text, nullable=False), Index("timers_of_decisions_v1_timer", "tenant", "timer_id")
 )
 TIMERS_OF_DECISIONS: HistoryView[Decision, DecisionEvent] = HistoryView(TIMERS_OF_DECISIONS_TABLE, _give_up)
-DECISION_OF_TIMER: SqlFinder[str] = by_column("decision of timer", TIMERS_OF_DECISIONS_TABLE, "timer_id", lambda row: str(row["id"]))
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionRef:
+    """A decision that waits, and what for."""
+
+    decision_id: str
+    element_id: str | None
+
+
+DECISION_OF_TIMER: SqlFinder[DecisionRef] = SqlFinder(
+    "decision of timer",
+    """select w.tenant, w.key, d.id, d.element_id from unnest($1::uuid[], $2::text[]) as w(tenant, key)
+       join timers_of_decisions_v1 t on t.tenant = w.tenant and t.timer_id = w.key
+       join decisions_v1 d on d.tenant = t.tenant and d.id = t.id""",
+    lambda row: DecisionRef(row["id"], row["element_id"]),
+)

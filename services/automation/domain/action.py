@@ -552,7 +552,7 @@ def _link(doing: Doing) -> tuple[str | None, tuple[str, ...]]:
 
 
 def _missing(files: Sequence[str], card: Card) -> str | None:
-    return next((file for file in files if file not in card.files), None)
+    return next((file for file in files if file in card.removed_files), None)
 
 
 def _send_email(doing: Doing) -> Plan:

@@ -111,8 +111,8 @@ class Card:
     """Constants and variables by `const.<code>` and `var.<code>`."""
     invoices: tuple[Json, ...] = ()
     details: tuple[Details, ...] = ()
-    files: frozenset[str] = frozenset()
-    """Of the files that rules attach: those that still exist."""
+    removed_files: frozenset[str] = frozenset()
+    """Of the files that rules attach: those that are gone."""
     company_zone: str = "UTC"
     working_time: Callable[[datetime], bool] = lambda at: True
     """Whether the company is open at an instant."""

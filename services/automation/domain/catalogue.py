@@ -374,6 +374,13 @@ def lateness_of(rule_type: RuleType, settings: Json) -> str:
     return rule_type.lateness
 
 
+def scope_of(rule_type: RuleType, settings: Json) -> str | None:
+    """The right that the author of a rule needs himself (D67)."""
+    if rule_type is CREATE_FROM and lateness_of(rule_type, settings) == "internal":
+        return "deals:write"
+    return rule_type.needs
+
+
 def offered(element_type: str | None = None, group: str | None = None) -> list[RuleType]:
     """What may be chosen for an element type and a group (S2, S4)."""
     return [t for t in RULE_TYPES.values() if (not element_type or element_type in t.element_types) and (not group or group == t.group)]

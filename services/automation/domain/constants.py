@@ -10,7 +10,7 @@ from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any, Literal, assert_never
 
-from shared.es.aggregate import Aggregate
+from shared.es.aggregate import Aggregate, Json
 from shared.es.errors import Fault, Rejected
 
 VALUE_TYPES = ("string", "text", "number", "money", "bool", "date", "datetime", "select", "user", "file", "url")
@@ -46,6 +46,7 @@ class WriteValue:
 
     value: Any
     request_id: str
+    origin: Json
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +71,12 @@ class ValueDefined:
 
 @dataclass(frozen=True, slots=True)
 class ValueChanged:
-    """`request_id` is the rule's step, null when a person did it."""
+    """`request_id` is the rule's step, `origin` the rule; null when a person did it."""
 
     before: Any
     after: Any
     request_id: str | None = None
+    origin: Json | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +118,8 @@ def decide(value: Value, command: ValueCommand) -> Sequence[ValueEvent]:
     match command:
         case ChangeValue():
             return _change(value, command)
-        case WriteValue(value=after, request_id=request_id):
-            return _write(value, after, request_id)
+        case WriteValue():
+            return _write(value, command)
         case DeleteValue(used_by=used_by):
             if used_by:
                 raise Rejected("value_in_use", f"These rules use it: {', '.join(used_by)}.")
@@ -145,13 +147,13 @@ def _change(value: Value, c: ChangeValue) -> Sequence[ValueEvent]:
     return [ValueChanged(value.value, c.value)] if c.value != value.value else []
 
 
-def _write(value: Value, after: Any, request_id: str) -> Sequence[ValueEvent]:
-    if value.last_request == request_id:
+def _write(value: Value, c: WriteValue) -> Sequence[ValueEvent]:
+    if value.last_request == c.request_id:
         return []
     if value.kind == "constant":
         raise Rejected("constant_by_rule", "Rules change variables, not constants.")
-    _must_fit(value.value_type, value.multiple, after)
-    return [ValueChanged(value.value, after, request_id)]
+    _must_fit(value.value_type, value.multiple, c.value)
+    return [ValueChanged(value.value, c.value, c.request_id, c.origin)]
 
 
 def _must_fit(value_type: str, multiple: bool, value: Any) -> None:
@@ -236,4 +238,5 @@ VALUE: Aggregate[Value, ValueCommand, ValueEvent] = Aggregate(
     decide=decide,
     evolve=evolve,
     events=(ValueDefined, ValueChanged, ValueDeleted),
+    read_by_others=True,
 )

@@ -20,12 +20,19 @@ from shared.es.errors import Rejected
 
 MOST_JUDGEMENTS = 5
 MOST_IN_CHAIN = 10
+FIRST_LOOK = {"minutes": 1}
+"""After that the element is looked for once more: two transactions that did not see each other are found out."""
 LONGEST_WAIT = {"hours": 24}
 
 
-def decision_id(source_event_id: str, element_id: str | None) -> str:
-    """One decision per event and element; without an element, per event."""
-    return str(uuid5(UUID(source_event_id), element_id or "unlinked"))
+def decision_id(source_event_id: str, element_id: str) -> str:
+    """One decision per event and element."""
+    return str(uuid5(UUID(source_event_id), element_id))
+
+
+def unlinked_id(invoice_id: str, trigger_type: str, epoch: int) -> str:
+    """Of an invoice that has no deal: the link names invoice and paid epoch, and finds the decision without looking it up."""
+    return str(uuid5(UUID(invoice_id), f"unlinked/{trigger_type}/{epoch}"))
 
 
 # ------------------------------------------------------------------------------------------------ commands
@@ -49,6 +56,7 @@ class Hear:
 
     No `element_id`: the invoice has no deal yet. No `situation`: the element is not known here yet."""
 
+    decision_id: str
     source_event_id: str
     source_type: str
     trigger_type: str
@@ -85,9 +93,11 @@ class Moved:
 
 
 @dataclass(frozen=True, slots=True)
-class GiveUp:
-    """The missing fact did not come within 24 hours."""
+class LookAgain:
+    """The timer rang: the fact is there by now, or it is waited for until 24 hours are over, or it is given up."""
 
+    timer_id: str
+    situation: Situation | None
     at: str
 
 
@@ -98,13 +108,14 @@ class JudgeByHand:
     situation: Situation
 
 
-DecisionCommand = Hear | Learn | MoveRefused | Moved | GiveUp | JudgeByHand
+DecisionCommand = Hear | Learn | MoveRefused | Moved | LookAgain | JudgeByHand
 
 # ------------------------------------------------------------------------------------------------ events
 
 
 @dataclass(frozen=True, slots=True)
 class Heard:
+    decision_id: str
     source_event_id: str
     source_type: str
     trigger_type: str
@@ -118,13 +129,14 @@ class Heard:
 
 @dataclass(frozen=True, slots=True)
 class FactAwaited:
-    """`missing`: element, link. The timer gives up after 24 hours; its record key is the element's, else the decision's own."""
+    """`missing`: element, link. `last`: when the timer rings again it is given up. `about`: the element, else the decision itself."""
 
     missing: str
     timer_id: str
     about: str
     at: str
     element_id: str | None = None
+    last: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +203,7 @@ class Decision:
     element_id: str | None = None
     timer_id: str | None = None
     about: str | None = None
+    last: bool = False
     judged: Judged | None = None
     judgements: int = 0
     move: MoveAsked | None = None
@@ -223,8 +236,8 @@ def decide(decision: Decision, command: DecisionCommand) -> Sequence[DecisionEve
             return _after_refusal(decision, command)
         case Moved(at=at) if decision.status == "moving":
             return [DecisionEnded("moved", at)]
-        case GiveUp(at=at) if decision.waits:
-            return [DecisionEnded("unresolved", at, decision.status)]
+        case LookAgain(timer_id=timer) if decision.waits and decision.timer_id == timer:
+            return _look_again(decision, command)
         case JudgeByHand(situation=situation):
             if decision.status != "unresolved":
                 raise Rejected("not_unresolved", f"The decision is {decision.status}.")
@@ -234,20 +247,30 @@ def decide(decision: Decision, command: DecisionCommand) -> Sequence[DecisionEve
 
 
 def _hear(c: Hear) -> Sequence[DecisionEvent]:
-    heard = Heard(
-        c.source_event_id, c.source_type, c.trigger_type, c.facts, c.chain, c.at, c.element_type, c.element_id, c.invoice_id
-    )
+    source = (c.decision_id, c.source_event_id, c.source_type, c.trigger_type)
+    heard = Heard(*source, c.facts, c.chain, c.at, c.element_type, c.element_id, c.invoice_id)
     state = evolve(Decision(), heard)
     if c.element_id is None:
-        return [heard, _awaited(c, "link")]
+        return [heard, FactAwaited("link", _timer(c.decision_id, last=True), c.decision_id, c.at)]
     if c.situation is None:
-        return [heard, _awaited(c, "element")]
+        return [heard, FactAwaited("element", _timer(c.decision_id, last=False), c.element_id, c.at, last=False)]
     return [heard, *_judge(state, c.situation)]
 
 
-def _awaited(c: Hear, missing: str) -> FactAwaited:
-    own = decision_id(c.source_event_id, c.element_id)
-    return FactAwaited(missing, str(uuid5(UUID(own), "timer/give-up")), c.element_id or own, c.at)
+def _timer(decision: str, *, last: bool) -> str:
+    return str(uuid5(UUID(decision), "timer/give-up" if last else "timer/look-again"))
+
+
+def _look_again(decision: Decision, c: LookAgain) -> Sequence[DecisionEvent]:
+    """Called back once after a minute, the second time after 24 hours (D19)."""
+    if c.situation is not None:
+        return _judge(decision, c.situation)
+    if decision.last:
+        return [DecisionEnded("unresolved", c.at, decision.status)]
+    heard = decision.heard
+    assert heard is not None
+    missing = decision.status.removeprefix("waiting_for_")
+    return [FactAwaited(missing, _timer(heard.decision_id, last=True), decision.about or heard.decision_id, heard.at)]
 
 
 def _learn(decision: Decision, c: Learn) -> Sequence[DecisionEvent]:
@@ -358,6 +381,8 @@ def _verdict(trigger: Trigger, heard: Heard, scope: Scope, situation: Situation)
 def in_scope(trigger: Trigger, heard: Heard) -> bool:
     """Any invoice, all open ones paid, those of one rule; and the part of the amount that has to be paid (D25, D30)."""
     facts, scope = heard.facts, str(trigger.settings.get("scope") or "any")
+    if trigger.trigger_type == "webhook":
+        return facts.get("code") == trigger.settings.get("code")
     if scope == "all_open" and facts.get("other_unpaid"):
         return False
     if scope.startswith("created_by:"):
@@ -441,15 +466,15 @@ def evolve(decision: Decision, event: DecisionEvent) -> Decision:
     match event:
         case Heard():
             return Decision("judged", event, event.element_id)
-        case FactAwaited(missing=missing, timer_id=timer, about=about, element_id=element):
-            waiting: Status = "waiting_for_link" if missing == "link" else "waiting_for_element"
-            return replace(decision, status=waiting, timer_id=timer, about=about, element_id=element or decision.element_id)
+        case FactAwaited():
+            waiting: Status = "waiting_for_link" if event.missing == "link" else "waiting_for_element"
+            element = event.element_id or decision.element_id
+            return replace(decision, status=waiting, timer_id=event.timer_id, about=event.about, element_id=element, last=event.last)
         case WaitingEnded():
             return replace(decision, status="judged", timer_id=None)
-        case Judged(element_id=element):
-            return replace(
-                decision, status="judged", element_id=element, judged=event, judgements=decision.judgements + 1, reason=None
-            )
+        case Judged():
+            judged = replace(decision, status="judged", element_id=event.element_id, judged=event, reason=None, timer_id=None)
+            return replace(judged, judgements=decision.judgements + 1)
         case MoveAsked():
             return replace(decision, status="moving", move=event)
         case DecisionEnded(outcome=outcome, reason=reason):

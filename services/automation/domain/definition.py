@@ -6,7 +6,6 @@ as they were when it was published: `user:42`, `pipeline:sales`, `stage:sales/wo
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from services.automation.domain import catalogue, condition, fields, timing
 from shared.es.aggregate import Json
@@ -187,31 +186,3 @@ def complete_trigger(definition: Json) -> Json:
         "enabled": definition.get("enabled", True),
         "settings": settings,
     }
-
-
-# ------------------------------------------------------------------------------------------------ what a definition mentions
-
-
-@dataclass(frozen=True, slots=True)
-class Mentions:
-    """What must be looked up before a rule can be judged: people, values, files, and values it writes."""
-
-    people: tuple[str, ...] = ()
-    values: tuple[str, ...] = ()
-    files: tuple[str, ...] = ()
-    writes: tuple[tuple[str, str], ...] = ()
-    """(rule id, value id) of a rule that changes a variable."""
-
-
-def mentions_of(rule_id: str, settings: Json, references: Json) -> Mentions:
-    people = tuple(str(id) for name, id in references.items() if name.startswith("user:"))
-    values = tuple(name.removeprefix("value:") for name in references if name.startswith("value:"))
-    files = tuple(_listed(settings, "files") + _listed(settings, "attachments"))
-    written = settings.get("variable")
-    target = references.get(f"variable:{written}") if isinstance(written, str) else None
-    return Mentions(people, values, files, ((rule_id, str(target)),) if target else ())
-
-
-def _listed(settings: Json, name: str) -> list[str]:
-    value: Any = settings.get(name)
-    return [str(item) for item in value] if isinstance(value, list) else []

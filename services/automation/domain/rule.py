@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, assert_never
 
-from services.automation.domain.definition import Mentions, Rule, mentions_of, rule_of
 from shared.es.aggregate import Aggregate, Json
 from shared.es.errors import Fault, Rejected
 
@@ -163,15 +162,6 @@ class DefinedRule:
     @property
     def is_in_force(self) -> bool:
         return self.state == "published" and self.invalid is None
-
-    def pinned(self, rule_id: str) -> Rule | None:
-        """The version in force, as a run pins it."""
-        if self.definition is None:
-            return None
-        return rule_of(rule_id, self.version, self.owner_id, self.definition, self.references)
-
-    def mentions(self, rule_id: str) -> Mentions:
-        return mentions_of(rule_id, (self.definition or {}).get("settings") or {}, self.references)
 
     def must_exist(self) -> None:
         if self.state == "none":

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, assert_never
 
-from services.automation.domain import definition as definitions
 from shared.es.aggregate import Aggregate, Json
 from shared.es.errors import Fault, Rejected
 
@@ -151,12 +150,6 @@ class DefinedTrigger:
     @property
     def is_in_force(self) -> bool:
         return self.state == "published" and self.invalid is None
-
-    def pinned(self, trigger_id: str) -> definitions.Trigger | None:
-        if self.definition is None:
-            return None
-        place = (self.pipeline_id, self.stage_id, self.position)
-        return definitions.trigger_of(trigger_id, self.version, place, self.owner_id, self.definition, self.references)
 
     def must_exist(self) -> None:
         if self.state == "none":

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from uuid import UUID, uuid5
 
 from services.automation.domain import action, condition, people
-from services.automation.domain.action import ASKED, Asked
+from services.automation.domain.action import ASKED, Asked, ValueWriteAsked
 from services.automation.domain.card import Card, Scope, normal
 from services.automation.domain.catalogue import RULE_TYPES
 from services.automation.domain.condition import Trace
@@ -181,9 +181,11 @@ class MigrateRun:
 
 @dataclass(frozen=True, slots=True)
 class CancelRun:
+    """`why`: in a person's words."""
+
     rule_id: str
     known: Known
-    reason: str = "by_person"
+    why: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -433,6 +435,8 @@ class Step:
     code: str | None = None
     detail: str | None = None
     attempts: int = 1
+    write: tuple[str, str] | None = None
+    """Value and text of a step that writes one: answered in the same transaction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -499,6 +503,12 @@ class Visit:
 
     def step(self, request_id: str) -> tuple[Run, Step] | None:
         return next(((run, step) for run in self.runs for step in run.steps if step.request_id == request_id), None)
+
+    def write(self, request_id: str, value_id: str) -> str | None:
+        """The text that a step still wants to write to this value."""
+        found = self.step(request_id)
+        write = found[1].write if found is not None and found[1].state == "asked" else None
+        return write[1] if write is not None and write[0] == value_id else None
 
     def outputs(self) -> dict[str, Json]:
         """What later rules may read: `steps.<key>.<name>` of every run that is over."""
@@ -985,9 +995,9 @@ def _by_hand(course: Course, command: ByHand) -> None:
         raise Rejected("not_found", "There is no such run.", status=404)
     run = course.run(place)
     match command:
-        case CancelRun(reason=reason):
+        case CancelRun(why=why):
             _must(run.state in NOT_BEGUN or run.state == "missed", "run_over" if run.is_over else "not_waiting", run)
-            course.end(run, "cancelled", reason)
+            course.end(run, "cancelled", "by_person", why)
         case RunNow(ready=given):
             _must(run.state in NOT_BEGUN or run.state == "missed", "run_over" if run.is_over else "not_waiting", run)
             course.drop_timer(run, "run_now")
@@ -1160,7 +1170,8 @@ def _ended(run: Run, e: RunEnded) -> Run:
 
 def _asked(steps: tuple[Step, ...], e: Asked) -> tuple[Step, ...]:
     before = next((step for step in steps if step.name == e.step), None)
-    asked = Step(e.step, e.request_id, type(e).__name__, "asked", e.at, attempts=before.attempts + 1 if before else 1)
+    write = (e.value_id, e.text) if isinstance(e, ValueWriteAsked) else None
+    asked = Step(e.step, e.request_id, type(e).__name__, "asked", e.at, attempts=before.attempts + 1 if before else 1, write=write)
     return (*(step for step in steps if step.name != e.step), asked)
 
 

@@ -222,10 +222,14 @@ def _details(row: Row) -> Details:
 OUT_OF_FORCE = {"disabled": "disabled", "deleted": "deleted", "invalid": "disabled"}
 
 
-def known_of(card: Card, rules: Iterable[views.StageRule], now: datetime) -> Known:
-    """What a visit's decision rests on: the card, the clock, and which of the stage's rules are off or gone."""
-    standing = {rule.rule_id: OUT_OF_FORCE[rule.state] for rule in rules if rule.state in OUT_OF_FORCE}
-    return Known(now, card, render, standing)
+def standing_of(rules: Iterable[views.StageRule]) -> dict[str, str]:
+    """Which of a stage's rules are off or gone."""
+    return {rule.rule_id: OUT_OF_FORCE[rule.state] for rule in rules if rule.state in OUT_OF_FORCE}
+
+
+def known_of(card: Card, now: datetime) -> Known:
+    """What a decision rests on that starts no rule: the card and the clock."""
+    return Known(now, card, render)
 
 
 # ------------------------------------------------------------------------------------------------ for a person's request
@@ -265,3 +269,9 @@ class Gathered:
         for need in OF_TENANT:
             await self.find(need.finder, ALL)
         return card_of(element_id, self)
+
+    async def rules(self, stage_id: str, of_rule: Sequence[Need[views.StageRule, Any]]) -> None:
+        """The rules of a stage and what they name."""
+        for rule in await self.find(views.RULES_BY_STAGE, stage_id):
+            for need in of_rule:
+                await self.find(need.finder, *need.keys(rule))
