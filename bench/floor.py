@@ -254,11 +254,11 @@ async def _open_loop(o: argparse.Namespace, meter: Meter, pair: Sequence[Child],
 class Load:
     """Events leave at times fixed beforehand; latency counts from the intended time to the result being read."""
 
-    def __init__(self, bootstrap: str) -> None:
-        self._bootstrap = bootstrap
+    def __init__(self, bootstrap: str, make: Callable[[int], plumbing.Record] = arrival, start: int = 0) -> None:
+        self._bootstrap, self._make = bootstrap, make
         self._due: dict[bytes, float] = {}
         self._late: list[float] = []
-        self._sent = 0
+        self._sent = start
 
     @contextlib.asynccontextmanager
     async def running(self, events: str, results: str) -> AsyncIterator[None]:
@@ -282,7 +282,7 @@ class Load:
         self._late, start = [], time.perf_counter()
         for k in range(int(rate * seconds)):
             await asyncio.sleep(max(0.0, start + k / rate - time.perf_counter()))
-            event, self._sent = arrival(self._sent), self._sent + 1
+            event, self._sent = self._make(self._sent), self._sent + 1
             self._due[dict(event.headers)["ce_correlationid"]] = start + k / rate
             await self._producer.send(self._events, event.value, key=event.key, headers=event.headers)
         async with asyncio.timeout(30):

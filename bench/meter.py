@@ -31,6 +31,7 @@ class Result:
     foreign: float
     steal: float
     latency_ms: Mapping[str, float] = field(default_factory=dict)
+    memory_mb: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def cpu(self) -> float:

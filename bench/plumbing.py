@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -232,12 +232,12 @@ async def fresh_tables(dsn: str, *statements: str) -> AsyncIterator[asyncpg.Conn
         await connection.close()
 
 
-async def fill(bootstrap: str, topic: str, n: int) -> None:
+async def fill(bootstrap: str, topic: str, n: int, make: Callable[[int], Record] = arrival) -> None:
     """The backlog, produced before the clock runs."""
     async with Sender(bootstrap, topic) as sender:
         for start in range(0, n, 2000):
             parcel = sender.parcel()
             for number in range(start, min(n, start + 2000)):
-                parcel.add(arrival(number))
+                parcel.add(make(number))
             sender.hand(0, parcel)
             await sender.settled()
