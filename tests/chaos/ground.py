@@ -12,12 +12,14 @@ from pathlib import Path
 
 import asyncpg
 import psutil
+from pydantic import SecretStr
 
 from deploy.local.network import LOOPBACK
-from deploy.local.postgres import Postgres
+from deploy.local.postgres import Postgres, database_url
 from deploy.local.process import Running, last_lines, own_folder, remembered
 from deploy.local.state import REPOSITORY, State
 from shared.runtime.clock import monotonic
+from shared.runtime.settings import Settings
 from tests.chaos.world import READY
 
 START, DRAIN = 120.0, 100.0
@@ -62,6 +64,13 @@ class Ground:
         assert self.world.stdin is not None
         self.world.stdin.write(f"{what} {link}\n".encode())
         self.world.stdin.flush()
+
+    def settings(self, service: str) -> Settings:
+        """For an operator's verbs on that service's database, past the proxy."""
+        password = self.state.secret(f"database {service}")
+        url = database_url(user=service, password=password, port=self.state.ports()["postgres"], database=f"dealwright_{service}")
+        pepper = SecretStr(self.state.secret("pepper"))
+        return Settings(database_url=SecretStr(url), kafka_bootstrap_servers=self.bootstrap, pepper=pepper)
 
     async def database(self, service: str) -> asyncpg.Connection:
         """As administrator, past the proxy."""

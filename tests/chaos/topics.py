@@ -17,6 +17,8 @@ from shared.runtime.clock import monotonic
 SERVICES = ("deals", "automation", "billing", "scheduler", "notifications")
 SPOKEN = tuple(f"{service}.{kind}" for service in SERVICES for kind in ("events", "commands"))
 WITHIN = 60.0
+QUIET = {"log_level": 0, "reconnect.backoff.ms": 200, "reconnect.backoff.max.ms": 1000}
+"""A broker that is away is what we came for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +108,8 @@ def lag(bootstrap: str, group: str) -> int:
 
 
 def _consumer(bootstrap: str, group: str) -> Any:
-    return Consumer({"bootstrap.servers": bootstrap, "group.id": group, "enable.auto.commit": False, "auto.offset.reset": "earliest"})
+    settings = {"bootstrap.servers": bootstrap, "group.id": group, "enable.auto.commit": False, "auto.offset.reset": "earliest"}
+    return Consumer({**settings, **QUIET})
 
 
 def _ends(consumer: Any, topics: Iterable[str]) -> dict[tuple[str, int], int]:
@@ -158,7 +161,7 @@ class Echo:
         consumer.close()
 
     def _producer(self) -> Any:
-        return Producer({"bootstrap.servers": self._bootstrap, "acks": "all"})
+        return Producer({"bootstrap.servers": self._bootstrap, "acks": "all", **QUIET})
 
     def _hear(self, record: Record, producer: Any) -> None:
         chance = random.Random(f"echo {self._seed} {record.id}")
