@@ -150,11 +150,13 @@ class FaultProxy:
             connection.close()
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, way: Way, connection: Connection) -> None:
-        with contextlib.suppress(OSError):
+        try:
             while chunk := await reader.read(CHUNK):
                 await self._pass(chunk, writer, way, connection)
             await way.open.wait()
             writer.write_eof()
+        except OSError:
+            connection.reset()  # a side that was reset is told to the other: else that one would wait for ever
 
     async def _pass(self, chunk: bytes, writer: asyncio.StreamWriter, way: Way, connection: Connection) -> None:
         if way.delay or way.jitter:

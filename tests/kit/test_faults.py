@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from shared.runtime.clock import monotonic
-from shared.testing.faults import LOOPBACK, FaultProxy
+from shared.testing.faults import LOOPBACK, FaultProxy, _reset
 from shared.testing.stack import Stack
 
 SOON = 5.0
@@ -123,6 +123,19 @@ async def test_the_second_connection_is_not_cut_again(proxy: FaultProxy) -> None
             await _asked(connection, b"more\n")
     async with client(proxy) as connection:
         assert await _asked(connection, b"the poison\n") == b"the poison\n"
+
+
+async def test_a_server_that_resets_an_open_connection_resets_the_client() -> None:
+    """A killed server does so; a client that heard nothing would wait for ever."""
+
+    async def rude(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readline()
+        _reset(writer)
+
+    server = await asyncio.start_server(rude, LOOPBACK, 0)
+    async with server, FaultProxy(server.sockets[0].getsockname()[1]) as proxy, client(proxy) as connection:
+        with pytest.raises(ConnectionResetError):
+            await _asked(connection, b"hello\n")
 
 
 async def test_a_server_that_is_away_resets_the_client() -> None:
