@@ -50,9 +50,9 @@ from services.automation.domain.rule import RULE
 from services.automation.domain.timing import instant
 from services.automation.domain.trigger import TRIGGER
 from services.automation.domain.visit import VISIT, Visit
-from services.automation.facts.cards import Gathered, known_of
+from services.automation.facts.cards import TRIGGERS, Gathered
 from services.automation.facts.rendering import check as paths_of
-from services.automation.facts.visits import Stage, asks, gathered
+from services.automation.facts.visits import Stage, asks, decides, gathered, judging
 from services.automation.rule_sets import Planned, Unreadable, World, documents_of, fingerprint, names_of, plan_of
 from shared.es.addressed import Addressed, Facts
 from shared.es.aggregate import Json
@@ -1155,15 +1155,13 @@ async def judge(id: Id, door: Annotated[Door, TOUCH_RUNS], body: Nothing | None 
     """An unresolved decision is judged after all, on the element as it is now (D19)."""
     row = await door.one(select(views.DECISIONS_TABLE).where(views.DECISIONS_TABLE.c.id == str(id)))
     async with gathering(door) as rows:
-        card = await rows.card(row["element_id"]) if row["element_id"] else None
-        triggers = await rows.find(views.TRIGGERS_BY_PIPELINE, card.pipeline.id) if card else []
-    if card is None:
+        card = await rows.card(row["element_id"], TRIGGERS) if row["element_id"] else None
+        found = judging(card, rows) if card else None
+    if found is None:
         raise Rejected("not_yet", "Its element is not known yet.")
-
-    def command(seen: Facts) -> dec.JudgeByHand:
-        return dec.JudgeByHand(dec.Situation(known_of(card, seen.now), tuple(triggers)))
 
     def answer(done: Result) -> Answer:
         return Answer(200, {"id": str(id), "status": done.state(DECISION, str(id)).status})
 
-    return await door.ask(Addressed(DECISION, str(id), command), answer=answer)
+    asked = decides(str(id), found, lambda situation, seen: dec.JudgeByHand(found.situation(seen)))
+    return await door.ask(asked, answer=answer)

@@ -17,8 +17,8 @@ from shared.messaging.replica import HistoryReplica, Replica
 DIRECTORY = replicated_directory(
     deals.TenantRegistered, deals.TenantSuspended, deals.TenantResumed, deals.CredentialIssued, deals.CredentialRevoked
 )
-ALL = "all"
-"""The key of finders that read everything a tenant has of a small kind."""
+COMPANY = "company"
+"""The id of the company's calendar."""
 
 # ------------------------------------------------------------------------------------------------ elements
 
@@ -272,15 +272,6 @@ EMPLOYEES: Replica[EmployeeRow] = Replica(
 )
 
 
-def everything_of(name: str, of: Replica[Any]) -> SqlFinder[Row]:
-    """All rows of a small table of the tenant, under the key ALL."""
-    sql = f"select w.key, t.* from unnest($1::uuid[], $2::text[]) as w(tenant, key) join {of.name} t on t.tenant = w.tenant order by t.id"
-    return SqlFinder(name, sql, lambda row: row)
-
-
-PEOPLE = everything_of("people", EMPLOYEES)
-
-
 @dataclass(frozen=True, slots=True)
 class PipelineRow:
     code: str
@@ -481,7 +472,6 @@ COMPANY_CALENDAR: Replica[CalendarRow] = Replica(
     CalendarRow,
     {scheduler.CalendarChanged: _calendar},
 )
-CALENDAR = everything_of("company calendar", COMPANY_CALENDAR)
 
 
 @dataclass(frozen=True, slots=True)

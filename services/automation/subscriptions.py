@@ -14,8 +14,8 @@ from services.automation.domain.decision import DECISION, Situation, decision_id
 from services.automation.domain.definition import Ready
 from services.automation.domain.rule import RULE, DisableRule
 from services.automation.domain.visit import VISIT
-from services.automation.facts.cards import card_needs, card_of, known_of, needs_of_message, pipeline_of
-from services.automation.facts.visits import NEEDS_OF_RULE, Stage, asks, stage_of
+from services.automation.facts.cards import TRIGGERS, card_needs, card_of, needs_of_message, shown_pipeline
+from services.automation.facts.visits import NEEDS_OF_RULE, Judging, Stage, asks, decides, judging, stage_of
 from services.automation.views import DecisionRef, StageRule, VisitRef, WaitingVisit
 from shared.contracts import automation, billing, deals, notifications, scheduler
 from shared.es.addressed import Addressed, Facts
@@ -56,13 +56,6 @@ def stages_of(message: Message[deals.StageChanged]) -> Iterable[str]:
     return [message.body.stage_id, message.body.from_stage_id]
 
 
-def triggers_of(element: replicas.Element) -> Iterable[str]:
-    return [element.pipeline_id]
-
-
-TRIGGERS: Need[replicas.Element, Any] = Need(views.TRIGGERS_BY_PIPELINE, triggers_of)
-
-
 def must_know(element_id: str, facts: Facts) -> Card:
     card = card_of(element_id, facts)
     if card is None:
@@ -77,7 +70,7 @@ def arrived(message: Message[Any], facts: Facts) -> Asks:
     if body.automation == "on":
         yield from _begin_visit(body, element_id, stage_of(card, body.stage_id, facts))
     for id in facts.all(views.DECISIONS_FOR_ELEMENT, element_id):
-        yield Addressed(DECISION, id, dec.Learn(element_id, _situation(card, facts), instant(facts.now)))
+        yield decides(id, judging(card, facts), lambda situation, seen: dec.Learn(element_id, situation, instant(seen.now)))
 
 
 def _begin_visit(body: Arrival, element_id: str, stage: Stage) -> Asks:
@@ -108,11 +101,6 @@ def _within_a_minute(row: Row, seen: Facts) -> bool:
     return bool((seen.now - row["arrived_at"]).total_seconds() < 60)
 
 
-def _situation(card: Card, facts: Facts) -> Situation:
-    """All triggers of the pipeline: the decision knows which type it was about."""
-    return Situation(known_of(card, facts.now), tuple(facts.all(views.TRIGGERS_BY_PIPELINE, card.pipeline.id)))
-
-
 def moved(message: Message[deals.StageChanged], facts: Facts) -> Asks:
     body = message.body
     card = must_know(body.element_id, facts)
@@ -130,8 +118,8 @@ def made_by_a_step(message: Message[deals.LeadCreated], facts: Facts) -> Asks:
 
 def deleted(message: Message[deals.DealDeleted | deals.LeadDeleted], facts: Facts) -> Asks:
     (element_id,) = element_of(message)
-    known = known_of(must_know(element_id, facts), facts.now)
-    yield Addressed(VISIT, message.body.visit_id, vis.Leave("element_deleted", known))
+    stage = Stage(must_know(element_id, facts))
+    return asks(message.body.visit_id, stage, lambda known, seen: vis.Leave("element_deleted", known))
 
 
 def fields_changed(message: Message[deals.DealFieldsChanged | deals.LeadFieldsChanged], facts: Facts) -> Asks:
@@ -178,25 +166,29 @@ def decide_triggers(trigger_type: str) -> Callable[[Message[Any], Facts], Asks]:
     def commands(message: Message[Paid], facts: Facts) -> Asks:
         body = message.body
         card = card_of(body.deal_id, facts) if body.deal_id else None
-        situation = _situation(card, facts) if card else None
-        if _matters_to_nobody(body, trigger_type, situation):
+        found = judging(card, facts) if card else None
+        if _matters_to_nobody(body, trigger_type, found):
             return
         id = _decision_about(message, trigger_type)
-        heard = dec.Hear(
-            id,
-            message.envelope.id,
-            message.envelope.type,
-            trigger_type,
-            body.model_dump(mode="json", exclude={"origin", "request_id", "record_key"}),
-            body.origin.chain,
-            instant(facts.now),
-            element_id=body.deal_id,
-            invoice_id=body.invoice_id,
-            situation=situation,
-        )
-        yield Addressed(DECISION, id, heard)
+        yield decides(id, found, partial(_heard, id, message, trigger_type))
 
     return commands
+
+
+def _heard(id: str, message: Message[Paid], trigger_type: str, situation: Situation | None, seen: Facts) -> dec.Hear:
+    body = message.body
+    return dec.Hear(
+        id,
+        message.envelope.id,
+        message.envelope.type,
+        trigger_type,
+        body.model_dump(mode="json", exclude={"origin", "request_id", "record_key"}),
+        body.origin.chain,
+        instant(seen.now),
+        element_id=body.deal_id,
+        invoice_id=body.invoice_id,
+        situation=situation,
+    )
 
 
 def _decision_about(message: Message[Paid], trigger_type: str) -> str:
@@ -206,50 +198,55 @@ def _decision_about(message: Message[Paid], trigger_type: str) -> str:
     return decision_id(message.envelope.id, body.deal_id)
 
 
-def _matters_to_nobody(body: Paid, trigger_type: str, situation: Situation | None) -> bool:
-    triggers = [] if situation is None else [t for t in situation.triggers if t.trigger_type == trigger_type]
+def _matters_to_nobody(body: Paid, trigger_type: str, found: Judging | None) -> bool:
+    triggers = [] if found is None else [t for t in found.triggers if t.trigger_type == trigger_type]
     match body:
         case billing.InvoicePaid():
             return False
         case billing.InvoiceReopened(reason=reason) if reason != "reversed":
             return True
         case billing.InvoicePartiallyPaid():
-            judged = situation is not None and not any(trigger.settings.get("threshold") for trigger in triggers)
+            judged = found is not None and not any(trigger.settings.get("threshold") for trigger in triggers)
             return judged or body.deal_id is None
         case _:
-            return situation is not None and not triggers
+            return found is not None and not triggers
 
 
 def linked(message: Message[billing.InvoiceLinked], facts: Facts) -> Asks:
     """A payment or refund that came before the link is judged now (D19)."""
     body = message.body
     card = card_of(body.deal_id, facts)
-    learn = dec.Learn(body.deal_id, _situation(card, facts) if card else None, instant(facts.now))
+    found = judging(card, facts) if card else None
     for trigger_type in ("invoice_paid", "invoice_refunded"):
-        yield Addressed(DECISION, unlinked_id(body.invoice_id, trigger_type, body.epoch), learn)
+        id = unlinked_id(body.invoice_id, trigger_type, body.epoch)
+        yield decides(id, found, lambda situation, seen: dec.Learn(body.deal_id, situation, instant(seen.now)))
 
 
 def call_trigger(message: Message[automation.CallTrigger], facts: Facts) -> Asks:
     """Another program says that something happened. Refused (not_found) when no trigger of the pipeline has the code."""
     body, element = message.body, message.body.element
     card = card_of(element.element_id, facts)
-    situation = _situation(card, facts) if card else None
-    if situation and not any(t.settings.get("code") == body.code for t in situation.triggers if t.trigger_type == "webhook"):
+    found = judging(card, facts) if card else None
+    if found and not any(t.settings.get("code") == body.code for t in found.triggers if t.trigger_type == "webhook"):
         raise NotFound(f"No trigger of this pipeline has the code {body.code}.")
     id = decision_id(body.request_id, element.element_id)
-    heard = dec.Hear(
+    yield decides(id, found, partial(_called, id, message))
+
+
+def _called(id: str, message: Message[automation.CallTrigger], situation: Situation | None, seen: Facts) -> dec.Hear:
+    body = message.body
+    return dec.Hear(
         id,
         body.request_id,
         message.envelope.type,
         "webhook",
         {**body.payload, "code": body.code},
         body.origin.chain if body.origin else (),
-        instant(facts.now),
-        element.element_type,
-        element.element_id,
+        instant(seen.now),
+        body.element.element_type,
+        body.element.element_id,
         situation=situation,
     )
-    yield Addressed(DECISION, id, heard)
 
 
 TRIGGER_NEEDS = needs_of_message(deal_of, TRIGGERS)
@@ -334,7 +331,7 @@ def _outputs_of_link(body: billing.PaymentLinkCreated | billing.PaymentLinkHande
 
 
 def _outputs_of_place(body: deals.DealCopied, facts: Facts) -> dict[str, Any]:
-    pipeline = pipeline_of(body.pipeline_id, facts)
+    pipeline = shown_pipeline(body.pipeline_id, facts.one(replicas.PIPELINES, body.pipeline_id))
     stage = pipeline.stage(body.stage_id)
     return {"pipeline": pipeline.code, "stage": stage["code"] if stage else None}
 
@@ -364,8 +361,8 @@ def refused(message: Message[Any], facts: Facts) -> Asks:
 def _move_refused(message: Message[Any], facts: Facts) -> Asks:
     body = message.body
     card = card_of(message.envelope.key, facts)
-    situation = _situation(card, facts) if card else None
-    yield Addressed(DECISION, body.request_id, dec.MoveRefused(body.code, situation, instant(facts.now)))
+    found = judging(card, facts) if card else None
+    yield decides(body.request_id, found, lambda situation, seen: dec.MoveRefused(body.code, situation, instant(seen.now)))
 
 
 def element_of_key(message: Message[Any]) -> Iterable[str]:
@@ -407,8 +404,8 @@ def rang(message: Message[scheduler.TimerFired], facts: Facts) -> Asks:
         yield from tell(ref, facts, lambda known: vis.TimerRang(body.timer_id, body.lateness_ms, known))
     for waiting in facts.all(views.DECISION_OF_TIMER, body.timer_id):
         card = card_of(waiting.element_id, facts) if waiting.element_id else None
-        situation = _situation(card, facts) if card else None
-        yield Addressed(DECISION, waiting.decision_id, dec.LookAgain(body.timer_id, situation, instant(facts.now)))
+        found = judging(card, facts) if card else None
+        yield decides(waiting.decision_id, found, lambda situation, seen: dec.LookAgain(body.timer_id, situation, instant(seen.now)))
 
 
 def too_late(message: Message[scheduler.TimerMissed], facts: Facts) -> Asks:
@@ -430,7 +427,7 @@ def rule_of(message: Message[Any]) -> Iterable[str]:
     return [message.body.rule_id]
 
 
-def stage_of_rule(row: Row) -> Iterable[str]:
+def stage_of_row(row: Row) -> Iterable[str]:
     return [row["stage_id"]]
 
 
@@ -439,12 +436,7 @@ def element_of_visit(row: Row) -> Iterable[str]:
 
 
 WAITING_OF_RULE: Need[Message[Any], Any] = Need(
-    views.RULE_BY_ID,
-    rule_of,
-    then=(
-        Need(views.WAITING_OF_STAGE, stage_of_rule, then=card_needs(element_of_visit)),
-        rules_of(stage_of_rule),
-    ),
+    views.WAITING_OF_RULE, rule_of, then=(*card_needs(element_of_visit), rules_of(stage_of_row))
 )
 RULE_NEEDS: Needs = (WAITING_OF_RULE, *needs_of_message(nobody))
 
@@ -454,7 +446,7 @@ def published(message: Message[automation.RulePublished], facts: Facts) -> Asks:
     body = message.body
     if body.waiting == "keep":
         return
-    for row in _waiting_visits(body.rule_id, facts):
+    for row in facts.all(views.WAITING_OF_RULE, body.rule_id):
         stage = stage_of(must_know(row["element_id"], facts), row["stage_id"], facts)
         current = _in_force(body.rule_id, stage.rules)
         if body.waiting == "cancel":
@@ -481,14 +473,9 @@ def rule_deleted(message: Message[automation.RuleDeleted], facts: Facts) -> Asks
 
 
 def _gone(rule_id: str, reason: str, facts: Facts) -> Asks:
-    for row in _waiting_visits(rule_id, facts):
+    for row in facts.all(views.WAITING_OF_RULE, rule_id):
         stage = stage_of(must_know(row["element_id"], facts), row["stage_id"], facts)
         yield from asks(row["id"], stage, lambda known, seen: vis.RuleGone(rule_id, reason, known))
-
-
-def _waiting_visits(rule_id: str, facts: Facts) -> Iterable[Row]:
-    for rule in facts.all(views.RULE_BY_ID, rule_id):
-        yield from facts.all(views.WAITING_OF_STAGE, rule["stage_id"])
 
 
 # ------------------------------------------------------------------------------------------------ our own commands
@@ -498,7 +485,7 @@ def given_element(message: Message[Any]) -> Iterable[str]:
     return [message.body.element.element_id]
 
 
-RULES_OF_VISIT: Need[Row, Any] = rules_of(stage_of_rule)
+RULES_OF_VISIT: Need[Row, Any] = rules_of(stage_of_row)
 RUN_NEEDS: Needs = (Need(views.VISITS_OF_ELEMENT, given_element, then=(RULES_OF_VISIT,)), *needs_of_message(given_element))
 
 
@@ -506,8 +493,7 @@ def stop_rules(message: Message[automation.StopStageRules], facts: Facts) -> Ask
     """Everything that still waits in the visit named, else in the current one (G26)."""
     element_id = message.body.element.element_id
     card = must_know(element_id, facts)
-    known = known_of(card, facts.now)
-    yield Addressed(VISIT, message.body.visit_id or card.visit_id, vis.StopRules(known))
+    return asks(message.body.visit_id or card.visit_id, Stage(card), lambda known, seen: vis.StopRules(known))
 
 
 def cancel_run(message: Message[automation.CancelRun], facts: Facts) -> Asks:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -93,18 +93,27 @@ RULE_VERSIONS: HistoryView[DefinedRule, RuleEvent] = HistoryView(
 
 @dataclass(frozen=True, slots=True)
 class StageRule:
-    """A rule of a stage: `ready` if it is in force, else what it has come to (`disabled`, `deleted`, `invalid`, `draft`)."""
+    """A rule of a stage: `ready` if it is in force, else what it has come to (`disabled`, `deleted`, `invalid`, `draft`).
+
+    `named`: what any version of it refers to, because runs keep the version they began with."""
 
     rule_id: str
-    rule_type: str
+    owner_id: str
     state: str
     position: int
     ready: Ready | None
+    named: Mapping[str, str]
 
     def values(self) -> Iterable[str]:
         """Ids of constants and variables that it reads."""
-        references = self.ready.rule.references if self.ready else {}
-        return (name.removeprefix("value:") for name in references if name.startswith("value:"))
+        return (name.removeprefix("value:") for name in self.named if name.startswith("value:"))
+
+    def written(self) -> Iterable[str]:
+        """Ids of variables that it changes."""
+        return (id for name, id in self.named.items() if name.startswith("variable:"))
+
+    def people(self) -> Iterable[str]:
+        return (self.owner_id, *(id for name, id in self.named.items() if name.startswith("user:")))
 
     def files(self) -> Iterable[str]:
         """Ids of the files that it attaches."""
@@ -115,7 +124,8 @@ class StageRule:
 def _stage_rule(row: Row) -> StageRule:
     in_force = row["state"] == "published" and row["invalid_code"] is None
     state = "invalid" if row["state"] == "published" and not in_force else row["state"]
-    return StageRule(row["id"], row["rule_type"] or "", state, row["position"], ready_at(row) if in_force else None)
+    named = {pair["key"]: pair["value"] for pair in row["named"] or ()}
+    return StageRule(row["id"], row["owner_id"], state, row["position"], ready_at(row) if in_force else None, named)
 
 
 def ready_at(row: Row) -> Ready:
@@ -143,17 +153,17 @@ def _ready(tenant: str, rule_id: str, version: int, owner_id: str, texts: _Texts
     return ready(rule_of(rule_id, version, owner_id, texts.definition, texts.references))
 
 
-RULES_BY_STAGE: SqlFinder[StageRule] = by_column("rules by stage", RULES_TABLE, "stage_id", _stage_rule, order="t.position, t.id")
-
-VALUES_WRITTEN: SqlFinder[str] = SqlFinder(
-    "values written by rule",
-    """select distinct w.tenant, w.key, v."references" ->> ('variable:' || (v.definition -> 'settings' ->> 'variable')) as value_id
-       from unnest($1::uuid[], $2::text[]) as w(tenant, key)
-       join rule_versions_v1 v on v.tenant = w.tenant and v.id = w.key and v.definition ->> 'type' = 'change_variable'
-       order by value_id""",
-    lambda row: str(row["value_id"]),
+RULES_BY_STAGE: SqlFinder[StageRule] = SqlFinder(
+    "rules by stage",
+    """select w.key, t.*, n.named from unnest($1::uuid[], $2::text[]) as w(tenant, key)
+       join rules_v1 t on t.tenant = w.tenant and t.stage_id = w.key
+       cross join lateral (
+           select json_agg(json_build_object('key', r.key, 'value', r.value)) as named
+           from rule_versions_v1 v cross join lateral json_each_text(v."references") r
+           where v.tenant = t.tenant and v.id = t.id and split_part(r.key, ':', 1) in ('value', 'variable', 'user')) n
+       order by t.position, t.id""",
+    _stage_rule,
 )
-"""What any version of a rule writes: runs keep the version they began with."""
 
 TRIGGERS_TABLE = state_table(
     "triggers_v1",
@@ -233,12 +243,6 @@ def _value(value: Value, recorded: Recorded[ValueEvent]) -> Row:
 
 
 VALUES: StateView[Value] = StateView(VALUES_TABLE, _value)
-VALUES_OF_TENANT: SqlFinder[Row] = SqlFinder(
-    "values",
-    "select w.key, t.* from unnest($1::uuid[], $2::text[]) as w(tenant, key)"
-    " join values_v1 t on t.tenant = w.tenant and t.state = 'defined' order by t.id",
-    lambda row: row,
-)
 
 # ------------------------------------------------------------------------------------------------ visits
 
@@ -401,8 +405,14 @@ VISITS_OF_ELEMENT: SqlFinder[Row] = SqlFinder(
                            order by visit_number desc limit 50) v""",
     lambda row: row,
 )
-RULE_BY_ID: SqlFinder[Row] = by_column("rule by id", RULES_TABLE, "id", lambda row: row)
-WAITING_OF_STAGE: SqlFinder[Row] = by_column("waiting visits of stage", VISITS_TABLE, "stage_id", lambda row: row, where="t.waits")
+WAITING_OF_RULE: SqlFinder[Row] = SqlFinder(
+    "waiting visits of rule",
+    """select w.tenant, w.key, v.id, v.element_id, v.stage_id from unnest($1::uuid[], $2::text[]) as w(tenant, key)
+       join rules_v1 r on r.tenant = w.tenant and r.id = w.key
+       join visits_v1 v on v.tenant = r.tenant and v.stage_id = r.stage_id and v.waits
+       order by v.id""",
+    lambda row: row,
+)
 
 # ------------------------------------------------------------------------------------------------ decisions
 

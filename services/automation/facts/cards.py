@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -10,9 +11,8 @@ from uuid import UUID
 
 from services.automation import replicas, views
 from services.automation.domain.card import WEEKDAYS, Card, Details, Person, Pipeline, zone_of
-from services.automation.domain.visit import Known
-from services.automation.facts.rendering import render
-from services.automation.replicas import ALL, Element
+from services.automation.domain.definition import Trigger
+from services.automation.replicas import COMPANY, CalendarRow, Element, EmployeeRow, PipelineRow
 from shared.es.addressed import Finder, Key
 from shared.es.view import Row
 from shared.messaging.envelope import Message
@@ -23,77 +23,6 @@ if TYPE_CHECKING:
 
 M = TypeVar("M")
 R = TypeVar("R")
-
-# ------------------------------------------------------------------------------------------------ once per tenant and batch
-
-
-@dataclass(frozen=True)
-class People:
-    """Everybody of a tenant, by id: one object for all messages of a batch."""
-
-    by_id: Mapping[str, Person]
-
-
-@dataclass(frozen=True)
-class Values:
-    """Constants and variables by `const.<code>` and `var.<code>`, and the ids behind them."""
-
-    by_path: Mapping[str, Any]
-    ids: Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class Hours:
-    """When the company is open. Without a calendar: always (scheduler 2.2)."""
-
-    zone: str = "UTC"
-    weekly: Mapping[str, Sequence[Mapping[str, str]]] | None = None
-    holidays: frozenset[str] = frozenset()
-
-    def open_at(self, at: datetime) -> bool:
-        if self.weekly is None:
-            return True
-        local = at.astimezone(zone_of(self.zone))
-        if local.date().isoformat() in self.holidays:
-            return False
-        clock = local.strftime("%H:%M")
-        return any(hours["opens"] <= clock < hours["closes"] for hours in self.weekly.get(WEEKDAYS[local.weekday()], ()))
-
-
-@dataclass(frozen=True, eq=False)
-class Whole:
-    """A finder that makes one object of all rows of a small table."""
-
-    name: str
-    rows: Finder[Row]
-    made: Callable[[Sequence[Row]], Any]
-
-    async def fetch(self, tx: Tx, keys: Collection[Key]) -> Mapping[Key, Sequence[Any]]:
-        found = await self.rows.fetch(tx, keys)
-        return {key: (self.made(found.get(key, ())),) for key in keys}
-
-
-def _people(rows: Sequence[Row]) -> People:
-    names = ("code", "name", "email", "department", "zone", "language", "active", "manager_id")
-    return People({row["id"]: Person(row["id"], *(row[name] for name in names)) for row in rows})
-
-
-def _values(rows: Sequence[Row]) -> Values:
-    prefix = {"constant": "const", "variable": "var"}
-    paths = {f"{prefix[row['kind']]}.{row['code']}": row for row in rows}
-    return Values({path: row["value"]["is"] for path, row in paths.items()}, {path: row["id"] for path, row in paths.items()})
-
-
-def _hours(rows: Sequence[Row]) -> Hours:
-    if not rows:
-        return Hours()
-    row = rows[0]
-    return Hours(row["zone"], row["weekly"], frozenset(row["holidays"]))
-
-
-PEOPLE = Whole("people", replicas.PEOPLE, _people)
-VALUES = Whole("values", views.VALUES_OF_TENANT, _values)
-HOURS = Whole("company hours", replicas.CALENDAR, _hours)
 
 # ------------------------------------------------------------------------------------------------ needs
 
@@ -114,17 +43,37 @@ def _pipeline(element: Element) -> Iterable[str]:
     return [element.pipeline_id]
 
 
+_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+def people_of(element: Element) -> Iterable[str]:
+    """Everybody a field of the element names; any id in a custom field may be a person's."""
+    fields = element.fields
+    named = [fields.get("responsible_id"), fields.get("created_by"), *(fields.get("observer_ids") or ())]
+    custom = [value for value in (fields.get("custom") or {}).values() if isinstance(value, str) and _ID.fullmatch(value)]
+    return dict.fromkeys(str(id) for id in (*named, *custom) if id)
+
+
+def _manager(employee: EmployeeRow) -> Iterable[str]:
+    return [employee.manager_id] if employee.manager_id else []
+
+
+def _heads(pipeline: PipelineRow) -> Iterable[str]:
+    return [id for id in (pipeline.owner_id, pipeline.automation_user_id) if id]
+
+
+def people_of_trigger(trigger: Trigger) -> Iterable[str]:
+    return [trigger.owner_id, *(str(id) for name, id in trigger.references.items() if name.startswith("user:"))]
+
+
 OF_ELEMENT: tuple[Need[Element, Any], ...] = (
     Need(replicas.CONTACTS, _contact),
     Need(replicas.COMPANIES, _company),
-    Need(replicas.PIPELINES, _pipeline),
+    Need(replicas.PIPELINES, _pipeline, then=(Need(replicas.EMPLOYEES, _heads),)),
+    Need(replicas.EMPLOYEES, people_of, then=(Need(replicas.EMPLOYEES, _manager),)),
     Need(replicas.DETAILS_OF_OWNER, _owners),
 )
-OF_TENANT: tuple[Need[Any, Any], ...] = (
-    Need(PEOPLE, lambda message: (ALL,)),
-    Need(VALUES, lambda message: (ALL,)),
-    Need(HOURS, lambda message: (ALL,)),
-)
+TRIGGERS: Need[Element, Any] = Need(views.TRIGGERS_BY_PIPELINE, _pipeline, then=(Need(replicas.EMPLOYEES, people_of_trigger),))
 
 
 def card_needs(ids: Callable[[M], Iterable[str]], *more: Need[Element, Any]) -> tuple[Need[M, Any], ...]:
@@ -132,8 +81,11 @@ def card_needs(ids: Callable[[M], Iterable[str]], *more: Need[Element, Any]) -> 
     return Need(replicas.ELEMENTS, ids, then=(*OF_ELEMENT, *more)), Need(replicas.INVOICES_OF_DEAL, ids)
 
 
+HOURS: Need[Any, Any] = Need(replicas.COMPANY_CALENDAR, lambda message: (COMPANY,))
+
+
 def needs_of_message(ids: Callable[[Message[Any]], Iterable[str]], *more: Need[Element, Any]) -> tuple[Need[Message[Any], Any], ...]:
-    return (*card_needs(ids, *more), *OF_TENANT)
+    return (*card_needs(ids, *more), HOURS)
 
 
 # ------------------------------------------------------------------------------------------------ cards
@@ -141,9 +93,6 @@ def needs_of_message(ids: Callable[[Message[Any]], Iterable[str]], *more: Need[E
 
 class Rows(Protocol):
     """Where a card's rows come from: a message's facts, or what an HTTP request has gathered."""
-
-    @property
-    def now(self) -> datetime: ...
 
     def all(self, finder: Finder[R], key: str) -> Sequence[R]: ...
 
@@ -155,28 +104,27 @@ def card_of(element_id: str, rows: Rows) -> Card | None:
     element = rows.one(replicas.ELEMENTS, element_id)
     if element is None:
         return None
-    contact_id, company_id = element.contact_id, element.company_id
-    contact = rows.one(replicas.CONTACTS, contact_id) if contact_id else None
-    company = rows.one(replicas.COMPANIES, company_id) if company_id else None
-    people, values, hours = (rows.all(finder, ALL)[0] for finder in (PEOPLE, VALUES, HOURS))
+    contact_id, contact = _customer(element.contact_id, replicas.CONTACTS, rows)
+    company_id, company = _customer(element.company_id, replicas.COMPANIES, rows)
+    pipeline = rows.one(replicas.PIPELINES, element.pipeline_id)
+    hours = Hours.of(rows.one(replicas.COMPANY_CALENDAR, COMPANY))
     return Card(
         element.element_type,
         element_id,
         element.fields,
-        pipeline_of(element.pipeline_id, rows),
+        shown_pipeline(element.pipeline_id, pipeline),
         element.stage_id,
         element.stage_kind,
         element.visit_id,
         element.visit_number,
         element.arrived_at,
         deleted=element.deleted,
-        contact_id=contact_id if contact is None or not contact.deleted else None,
-        contact=contact.fields if contact and not contact.deleted else None,
-        company_id=company_id if company is None or not company.deleted else None,
-        company=company.fields if company and not company.deleted else None,
+        contact_id=contact_id,
+        contact=contact,
+        company_id=company_id,
+        company=company,
         responsible_id=element.fields.get("responsible_id"),
-        people=people.by_id,
-        values=values.by_path,
+        people=_people(element, pipeline, rows),
         invoices=tuple(_shown_invoice(row) for row in rows.all(replicas.INVOICES_OF_DEAL, element_id)),
         details=tuple(_details(row) for owner in _owners(element) for row in rows.all(replicas.DETAILS_OF_OWNER, owner)),
         company_zone=hours.zone,
@@ -184,12 +132,35 @@ def card_of(element_id: str, rows: Rows) -> Card | None:
     )
 
 
-def pipeline_of(pipeline_id: str, rows: Rows) -> Pipeline:
-    row = rows.one(replicas.PIPELINES, pipeline_id)
+def _customer(id: str | None, finder: Finder[replicas.CustomerRow], rows: Rows) -> tuple[str | None, dict[str, Any] | None]:
+    """Id and fields; neither of one that was deleted. One not heard of yet has an id and no fields."""
+    row = rows.one(finder, id) if id else None
     if row is None:
-        return Pipeline(pipeline_id)
+        return id, None
+    return (None, None) if row.deleted else (id, row.fields)
+
+
+def _people(element: Element, pipeline: PipelineRow | None, rows: Rows) -> Mapping[str, Person]:
+    found = people_in(people_of(element), rows)
+    managers = [person.manager_id for person in found.values() if person.manager_id]
+    return found | people_in(managers, rows) | (people_in(_heads(pipeline), rows) if pipeline else {})
+
+
+def people_in(ids: Iterable[str], rows: Rows) -> dict[str, Person]:
+    """Those of them that are known here."""
+    found = ((id, rows.one(replicas.EMPLOYEES, id)) for id in ids)
+    return {id: _person(id, row) for id, row in found if row is not None}
+
+
+def _person(id: str, row: EmployeeRow) -> Person:
+    return Person(id, row.code, row.name, row.email, row.department, row.zone, row.language, row.active, row.manager_id)
+
+
+def shown_pipeline(id: str, row: PipelineRow | None) -> Pipeline:
+    if row is None:
+        return Pipeline(id)
     return Pipeline(
-        pipeline_id,
+        id,
         row.code,
         row.zone,
         row.language,
@@ -219,17 +190,26 @@ def _details(row: Row) -> Details:
     )
 
 
-OUT_OF_FORCE = {"disabled": "disabled", "deleted": "deleted", "invalid": "disabled"}
+@dataclass(frozen=True)
+class Hours:
+    """When the company is open. Without a calendar: always (scheduler 2.2)."""
 
+    zone: str = "UTC"
+    weekly: Mapping[str, Sequence[Mapping[str, str]]] | None = None
+    holidays: frozenset[str] = frozenset()
 
-def standing_of(rules: Iterable[views.StageRule]) -> dict[str, str]:
-    """Which of a stage's rules are off or gone."""
-    return {rule.rule_id: OUT_OF_FORCE[rule.state] for rule in rules if rule.state in OUT_OF_FORCE}
+    @classmethod
+    def of(cls, row: CalendarRow | None) -> Hours:
+        return cls() if row is None else cls(row.zone, row.weekly, frozenset(row.holidays))
 
-
-def known_of(card: Card, now: datetime) -> Known:
-    """What a decision rests on that starts no rule: the card and the clock."""
-    return Known(now, card, render)
+    def open_at(self, at: datetime) -> bool:
+        if self.weekly is None:
+            return True
+        local = at.astimezone(zone_of(self.zone))
+        if local.date().isoformat() in self.holidays:
+            return False
+        clock = local.strftime("%H:%M")
+        return any(hours["opens"] <= clock < hours["closes"] for hours in self.weekly.get(WEEKDAYS[local.weekday()], ()))
 
 
 # ------------------------------------------------------------------------------------------------ for a person's request
@@ -241,10 +221,6 @@ class Gathered:
     def __init__(self, tx: Tx, tenant: UUID) -> None:
         self._tx, self._tenant = tx, tenant
         self._found: dict[tuple[str, str], Sequence[Any]] = {}
-
-    @property
-    def now(self) -> datetime:
-        return self._tx.now
 
     def all(self, finder: Finder[R], key: str) -> Sequence[R]:
         return self._found[finder.name, key]
@@ -261,17 +237,12 @@ class Gathered:
             self._found[finder.name, key.key] = found.get(key, ())
         return [row for key in wanted for row in found.get(key, ())]
 
-    async def card(self, element_id: str) -> Card | None:
-        for element in await self.find(replicas.ELEMENTS, element_id):
-            for need in OF_ELEMENT:
-                await self.find(need.finder, *need.keys(element))
-        await self.find(replicas.INVOICES_OF_DEAL, element_id)
-        for need in OF_TENANT:
-            await self.find(need.finder, ALL)
-        return card_of(element_id, self)
+    async def answer(self, needs: Iterable[Need[M, Any]], asker: M) -> None:
+        """What the needs name, and what the rows found lead to: as for a message."""
+        for need in needs:
+            for row in await self.find(need.finder, *need.keys(asker)):
+                await self.answer(need.then, row)
 
-    async def rules(self, stage_id: str, of_rule: Sequence[Need[views.StageRule, Any]]) -> None:
-        """The rules of a stage and what they name."""
-        for rule in await self.find(views.RULES_BY_STAGE, stage_id):
-            for need in of_rule:
-                await self.find(need.finder, *need.keys(rule))
+    async def card(self, element_id: str, *more: Need[Element, Any]) -> Card | None:
+        await self.answer((*card_needs(lambda id: [id], *more), HOURS), element_id)
+        return card_of(element_id, self)

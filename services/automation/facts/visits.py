@@ -14,8 +14,10 @@ from services.automation.domain import visit as vis
 from services.automation.domain.action import request_id
 from services.automation.domain.card import Card
 from services.automation.domain.constants import VALUE, Value, WriteValue, converted
+from services.automation.domain.decision import DECISION, DecisionCommand, Situation
+from services.automation.domain.definition import Trigger
 from services.automation.domain.visit import VISIT, Known, Visit, VisitCommand
-from services.automation.facts.cards import Gathered, Rows, standing_of
+from services.automation.facts.cards import Gathered, Rows, people_in, people_of_trigger
 from services.automation.facts.rendering import render
 from services.automation.views import StageRule
 from shared.es.addressed import Addressed, Facts
@@ -24,7 +26,7 @@ from shared.messaging.subscription import Need
 
 NEEDS_OF_RULE: tuple[Need[StageRule, Any], ...] = (
     Need(replicas.FILES, StageRule.files),
-    Need(views.VALUES_WRITTEN, lambda rule: [rule.rule_id] if rule.rule_type == "change_variable" else []),
+    Need(replicas.EMPLOYEES, StageRule.people),
 )
 
 
@@ -40,7 +42,7 @@ class Stage:
 
     def known(self, seen: Facts) -> Known:
         """The facts at the place of the command."""
-        card = replace(self.card, values=_values(self.card.values, self.values, seen)) if self.values else self.card
+        card = replace(self.card, values=values_in(self.values, seen)) if self.values else self.card
         return Known(seen.now, card, render, self.standing or {})
 
 
@@ -48,13 +50,15 @@ def stage_of(card: Card, stage_id: str, rows: Rows) -> Stage:
     """The stage of a visit: its rules, what they read and write, which of their files are gone."""
     rules = tuple(rows.all(views.RULES_BY_STAGE, stage_id))
     gone = frozenset(file for rule in rules for file in rule.files() if _is_gone(rows.one(replicas.FILES, file)))
+    people = people_in((id for rule in rules for id in rule.people()), rows)
     values = tuple(sorted({id for rule in rules for id in rule.values()}))
-    return Stage(replace(card, removed_files=gone) if gone else card, rules, standing_of(rules), values, tuple(_writes(rules, rows)))
+    writes = tuple((rule.rule_id, id) for rule in rules for id in rule.written())
+    return Stage(replace(card, removed_files=gone, people={**card.people, **people}), rules, standing_of(rules), values, writes)
 
 
 async def gathered(rows: Gathered, element_id: str, stage_id: str) -> Stage | None:
     """The same for a person's request. None: the element is not known here."""
-    await rows.rules(stage_id, NEEDS_OF_RULE)
+    await rows.answer((Need(views.RULES_BY_STAGE, lambda id: [id], then=NEEDS_OF_RULE),), stage_id)
     card = await rows.card(element_id)
     return None if card is None else stage_of(card, stage_id, rows)
 
@@ -63,15 +67,18 @@ def _is_gone(file: replicas.FileRow | None) -> bool:
     return file is None or file.removed
 
 
-def _writes(rules: Iterable[StageRule], rows: Rows) -> Iterable[tuple[str, str]]:
-    for rule in rules:
-        if rule.rule_type == "change_variable":
-            yield from ((rule.rule_id, value_id) for value_id in rows.all(views.VALUES_WRITTEN, rule.rule_id))
-
-
-def _values(before: Mapping[str, Any], ids: Iterable[str], seen: Facts) -> Mapping[str, Any]:
+def values_in(ids: Iterable[str], seen: Facts) -> Mapping[str, Any]:
+    """Constants and variables by path, as they stand at this place."""
     states = (seen.state(VALUE, id) for id in ids)
-    return {**before, **{state.path: state.value for state in states if state.state == "defined"}}
+    return {state.path: state.value for state in states if state.state == "defined"}
+
+
+OUT_OF_FORCE = {"disabled": "disabled", "deleted": "deleted", "invalid": "disabled"}
+
+
+def standing_of(rules: Iterable[StageRule]) -> dict[str, str]:
+    """Which of a stage's rules are off or gone."""
+    return {rule.rule_id: OUT_OF_FORCE[rule.state] for rule in rules if rule.state in OUT_OF_FORCE}
 
 
 def asks(visit_id: str, stage: Stage, make: Callable[[Known, Facts], VisitCommand], **own: Any) -> Iterable[Addressed[Any]]:
@@ -122,3 +129,36 @@ def _origin(visit: Visit, rule_id: str) -> Json:
     run = visit.run(rule_id)
     version = run.rule.version if run else None
     return {"kind": "rule", "id": rule_id, "version": version, "visit_id": visit.visit_id, "chain": [*visit.chain, rule_id][-10:]}
+
+
+# ------------------------------------------------------------------------------------------------ decisions
+
+
+def judging(card: Card, rows: Rows) -> Judging:
+    """What a decision rests on: all triggers of the element's pipeline; the decision knows which type it is about."""
+    triggers = tuple(rows.all(views.TRIGGERS_BY_PIPELINE, card.pipeline.id))
+    people = people_in((id for trigger in triggers for id in people_of_trigger(trigger)), rows)
+    values = sorted({name.removeprefix("value:") for t in triggers for name in t.references if name.startswith("value:")})
+    return Judging(replace(card, people={**card.people, **people}), triggers, tuple(values))
+
+
+@dataclass(frozen=True, slots=True)
+class Judging:
+    card: Card
+    triggers: tuple[Trigger, ...]
+    values: tuple[str, ...]
+
+    @property
+    def reads(self) -> tuple[tuple[Any, str], ...]:
+        return tuple((VALUE, id) for id in self.values)
+
+    def situation(self, seen: Facts) -> Situation:
+        """The facts at the place of the command."""
+        return Situation(Known(seen.now, replace(self.card, values=values_in(self.values, seen)), render), self.triggers)
+
+
+def decides(id: str, judging: Judging | None, make: Callable[[Situation | None, Facts], DecisionCommand]) -> Addressed[Any]:
+    """A command to a decision. No `judging`: the element is not known here."""
+    if judging is None:
+        return Addressed(DECISION, id, lambda seen: make(None, seen))
+    return Addressed(DECISION, id, lambda seen: make(judging.situation(seen), seen), reads=judging.reads)

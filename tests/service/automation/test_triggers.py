@@ -1,0 +1,347 @@
+"""An invoice is paid and the deal moves on: one decision per event, at most one move, each with its reason (scenarios.md 2, 3.2)."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from shared.contracts import automation, billing, common, deals
+from tests.service.automation.conftest import ANNA, BEN, DEAL, OLAF, Office, created, fired, id_of, moved, paid, stage, visit
+from tests.service.house import at, employee, origin
+
+PAID = """
+stage: sales/payment-expected
+triggers: [{ id: paid, type: invoice_paid, target_stage: sales/collect-goods }]
+"""
+EXPECTED = created("sales/payment-expected")
+
+
+async def decisions(office: Office, **filters: Any) -> list[dict[str, Any]]:
+    answer = await office.http.get("/v1/trigger-decisions", params=filters)
+    assert answer.status_code == 200, answer.text
+    items: list[dict[str, Any]] = answer.json()["items"]
+    return items
+
+
+def trigger(**own: Any) -> str:
+    options = "".join(f", {name}: {value}" for name, value in own.items())
+    return f"stage: sales/payment-expected\ntriggers: [{{ id: paid, type: invoice_paid, target_stage: sales/collect-goods{options} }}]"
+
+
+async def test_a_paid_invoice_moves_the_deal_in_the_name_of_its_responsible_person(office: Office) -> None:
+    await office.publish(PAID)
+    await office.hear(EXPECTED, paid())
+    rows = await office.house.rows("select headers from outbox")
+    assert f"user:{ANNA}".encode() in rows[0]["headers"]
+    (move,) = await office.commands()
+    body = move.body
+    assert (move.type, move.key) == ("deals.MoveToStage.v1", DEAL)
+    assert (body["stage_id"], body["if_visit_id"], body["decision_id"]) == (stage("sales/collect-goods"), visit(1), body["request_id"])
+    assert (body["origin"]["kind"], body["origin"]["decision_id"]) == ("trigger", body["decision_id"])
+
+    after = moved("sales/collect-goods", 2, before="sales/payment-expected", decision_id=body["decision_id"], reason="trigger")
+    await office.hear(after)
+    (decided,) = await office.said()
+    assert (decided.name, decided.body["outcome"], decided.body["verdicts"][0]["verdict"]) == ("TriggerDecided", "moved", "won")
+    (shown,) = await decisions(office, element_id=DEAL)
+    assert (shown["outcome"], shown["order_version"], shown["visit_id"]) == ("moved", 1, visit(1))
+
+
+async def test_the_same_payment_three_times_is_one_move(office: Office) -> None:
+    await office.publish(PAID)
+    payment = office.record(paid(), id=id_of("event"))
+    await office.hear(EXPECTED)
+    await office.house.hear(payment, payment)
+    await office.house.hear(payment)
+    assert len(await office.commands()) == 1
+
+
+@pytest.mark.parametrize(
+    ("stood", "options", "reason"),
+    [
+        ("sales/collect-goods", {}, "already_there"),
+        ("sales/delivery", {}, "past_target"),
+        ("sales/lost", {"allow_back": "true"}, "final_stage"),
+        ("installation/planning", {}, None),
+        ("sales/new", {"condition": "{ field: event.total, op: gt, value: 500 }"}, "condition_false"),
+        ("sales/new", {"settings": "{ scope: all_open }"}, "not_in_scope"),
+    ],
+)
+async def test_why_a_deal_does_not_move(office: Office, stood: str, options: dict[str, str], reason: str | None) -> None:
+    await office.publish(trigger(**options))
+    await office.hear(created(stood), paid(other_unpaid=(id_of("invoice/J"),)))
+    said = await office.said()
+    assert [m.name for m in said] == (["TriggerDecided"] if reason else [])
+    (shown,) = await decisions(office)
+    assert (shown["outcome"], shown["reason"]) == ("ignored", reason or "no_candidate")
+
+
+@pytest.mark.parametrize(
+    ("stood", "options"),
+    [("sales/delivery", {"allow_back": "true"}), ("sales/lost", {"allow_back": "true", "allow_reopen": "true"})],
+)
+async def test_back_only_where_it_is_allowed(office: Office, stood: str, options: dict[str, str]) -> None:
+    await office.publish(trigger(**options))
+    await office.hear(created(stood), paid())
+    (move,) = await office.commands()
+    assert move.body["stage_id"] == stage("sales/collect-goods")
+
+
+async def test_the_earliest_stage_ahead_wins_and_the_others_know_by_whom(office: Office) -> None:
+    await office.publish("""
+stage: sales/collect-goods
+triggers: [{ id: near, type: invoice_paid }]
+---
+stage: sales/delivery
+triggers: [{ id: far, type: invoice_paid }]
+---
+stage: sales/new
+triggers: [{ id: behind, type: invoice_paid }]
+""")
+    await office.hear(EXPECTED, paid())
+    (move,) = await office.commands()
+    assert move.body["stage_id"] == stage("sales/collect-goods")
+    (shown,) = await decisions(office)
+    verdicts = {v["verdict"]: v for v in shown["verdicts"]}
+    assert set(verdicts) == {"won", "outranked", "past_target"}
+    assert verdicts["outranked"]["by"] == verdicts["won"]["trigger_id"]
+
+
+async def test_a_move_judged_on_an_old_visit_is_judged_again(office: Office) -> None:
+    await office.publish(PAID)
+    await office.hear(EXPECTED, paid())
+    (move,) = await office.commands()
+    await office.hear(moved("sales/delivery", 2, before="sales/payment-expected"))
+    refused = deals.CommandRejected(
+        request_id=move.body["request_id"], record_key=DEAL, command_type=move.type, code="visit_changed", detail="It moved."
+    )
+    await office.hear(refused)
+    (decided,) = await office.said("TriggerDecided")
+    assert (decided.body["outcome"], decided.body["reason"]) == ("ignored", "past_target")
+
+
+async def test_a_refused_move_ends_the_decision_with_its_code(office: Office) -> None:
+    await office.publish(PAID)
+    await office.hear(EXPECTED, paid())
+    (move,) = await office.commands()
+    refused = deals.CommandRejected(
+        request_id=move.body["request_id"], record_key=DEAL, command_type=move.type, code="required_fields_missing", detail="Fill them."
+    )
+    await office.hear(refused)
+    (decided,) = await office.said("TriggerDecided")
+    assert (decided.body["outcome"], decided.body["reason"]) == ("ignored", "required_fields_missing")
+
+
+# ------------------------------------------------------------------------------------------------ facts that come late
+
+
+async def test_a_payment_before_its_deal_waits_for_it(office: Office) -> None:
+    await office.publish(PAID)
+    await office.hear(paid())
+    (timer,) = await office.commands()
+    assert (timer.name, timer.key, timer.body["when"]["offset"]["minutes"]) == ("SetTimer", DEAL, 1)
+    await office.hear(EXPECTED)
+    assert [m.name for m in await office.said()] == ["CancelTimer", "MoveToStage"]
+
+
+async def test_a_deal_that_came_unseen_is_found_when_the_timer_rings(office: Office) -> None:
+    await office.publish(PAID)
+    await office.hear(paid())
+    (look,) = await office.commands()
+    await office.house.hear(office.record(EXPECTED))
+    await office.house.forget()
+    async with office.house.kit.database.raw() as raw:
+        await raw.execute("update decisions_v1 set waiting_for = 'element', outcome = null where element_id = $1", DEAL)
+    (shown,) = await decisions(office)
+    assert shown["element_id"] == DEAL
+    await office.hear(fired(look.body["timer_id"]))
+    assert await office.commands() == []
+
+
+async def test_a_payment_without_its_deal_is_given_up_after_a_day(office: Office) -> None:
+    await office.publish(PAID)
+    await office.hear(paid())
+    (look,) = await office.commands()
+    office.house.now += timedelta(minutes=1)
+    await office.hear(fired(look.body["timer_id"]))
+    (last,) = await office.commands()
+    assert (last.body["when"]["offset"]["hours"], last.body["when"]["anchor_instant"]) == (24, "2026-03-02T08:00:00.000Z")
+    await office.hear(fired(last.body["timer_id"]))
+    (decided,) = await office.said()
+    assert (decided.body["outcome"], decided.body["reason"]) == ("unresolved", "waiting_for_element")
+
+
+async def test_an_unresolved_decision_may_be_judged_by_a_person(office: Office) -> None:
+    await office.publish(PAID)
+    await office.hear(paid())
+    for _ in range(2):
+        (timer,) = await office.said("SetTimer")
+        await office.hear(fired(timer.body["timer_id"]))
+    (shown,) = await decisions(office, outcome="unresolved")
+    early = await office.http.post(f"/v1/trigger-decisions/{shown['id']}/judgements", json={})
+    assert (early.status_code, early.json()["code"]) == (409, "not_yet")
+    await office.hear(EXPECTED)
+    done = await office.http.post(f"/v1/trigger-decisions/{shown['id']}/judgements", json={})
+    assert (done.status_code, done.json()["status"]) == (200, "moving")
+    again = await office.http.post(f"/v1/trigger-decisions/{shown['id']}/judgements", json={})
+    assert (again.status_code, again.json()["code"]) == (409, "not_unresolved")
+
+
+def linked(invoice: str = "I") -> billing.InvoiceLinked:
+    id = id_of(f"invoice/{invoice}")
+    total = common.Money(amount="100.00", currency="EUR")
+    return billing.InvoiceLinked(
+        origin=origin(), record_key=id, invoice_id=id, deal_id=DEAL, status="paid", epoch=1, total=total, paid_at=at_now()
+    )
+
+
+def at_now() -> str:
+    from tests.service.automation.conftest import NOW
+
+    return at(NOW)
+
+
+@pytest.mark.parametrize("size", [1, 500])
+async def test_a_payment_before_the_link_moves_the_deal_once_it_is_linked(office: Office, size: int) -> None:
+    await office.publish(PAID)
+    await office.hear(EXPECTED, paid(deal=None), linked(), size=size)
+    assert [m.name for m in await office.said()] == ["SetTimer", "CancelTimer", "MoveToStage"]
+
+
+async def test_linked_before_its_deal_is_known_waits_on(office: Office) -> None:
+    await office.publish(PAID)
+    await office.hear(paid(deal=None), linked())
+    await office.hear(EXPECTED)
+    assert [m.name for m in await office.said("MoveToStage")] == ["MoveToStage"]
+
+
+async def test_linked_too_late_fires_nothing(office: Office) -> None:
+    await office.publish(PAID)
+    await office.hear(EXPECTED, paid(deal=None))
+    (timer,) = await office.commands()
+    await office.hear(fired(timer.body["timer_id"]))
+    (decided,) = await office.said()
+    assert (decided.body["outcome"], decided.body["element"]) == ("unresolved", None)
+    await office.hear(linked())
+    assert await office.commands() == []
+
+
+# ------------------------------------------------------------------------------------------------ parts of an amount, refunds, codes
+
+
+def part(before: str, held: str, payment: str) -> billing.InvoicePartiallyPaid:
+    def money(amount: str) -> common.Money:
+        return common.Money(amount=amount, currency="EUR")
+
+    return billing.InvoicePartiallyPaid(
+        origin=origin(kind="system", id=None),
+        record_key=DEAL,
+        invoice_id=id_of("invoice/I"),
+        deal_id=DEAL,
+        number="RE-2026-0001",
+        total=money("100.00"),
+        held_before=money(before),
+        held=money(held),
+        amount_due=money("0.00"),
+        payment_id=id_of(payment),
+    )
+
+
+@pytest.mark.parametrize("threshold", ['"30%"', '{ amount: "25.00", currency: EUR }'])
+async def test_a_threshold_fires_on_the_payment_that_crosses_it(office: Office, threshold: str) -> None:
+    await office.publish(trigger(settings=f"{{ threshold: {threshold} }}"))
+    await office.hear(EXPECTED, part("0.00", "20.00", "p1"))
+    assert [m.name for m in await office.said()] == ["TriggerDecided"]
+    await office.hear(part("20.00", "40.00", "p2"))
+    assert [m.name for m in await office.said()] == ["MoveToStage"]
+    paid_up = common.Money(amount="40.00", currency="EUR")
+    await office.hear(paid(held_before=paid_up))
+    assert [m.name for m in await office.said()] == ["TriggerDecided"]
+
+
+async def test_without_a_threshold_a_part_payment_is_no_decision(office: Office) -> None:
+    await office.publish(PAID)
+    await office.hear(EXPECTED, part("0.00", "20.00", "p1"))
+    assert await office.said() == [] and await decisions(office) == []
+
+
+async def test_a_refund_may_move_the_deal_back(office: Office) -> None:
+    await office.publish("""
+stage: sales/payment-expected
+triggers: [{ id: back, type: invoice_refunded, allow_back: true }]
+""")
+    refund = billing.InvoiceRefunded(
+        origin=origin(kind="system", id=None),
+        record_key=DEAL,
+        invoice_id=id_of("invoice/I"),
+        deal_id=DEAL,
+        epoch=1,
+        refunded=common.Money(amount="100.00", currency="EUR"),
+    )
+    await office.hear(created("sales/collect-goods"), refund)
+    (move,) = await office.commands()
+    assert move.body["stage_id"] == stage("sales/payment-expected")
+
+
+async def test_another_program_calls_a_trigger_by_its_code(office: Office) -> None:
+    await office.publish("""
+stage: sales/delivery
+triggers:
+  - { id: shop, type: webhook, settings: { code: shipped }, condition: { field: event.parcels, op: eq, value: "2" } }
+""")
+    await office.hear(EXPECTED)
+
+    def call(code: str, name: str) -> automation.CallTrigger:
+        element = common.GivenElement(element_type="deal", element_id=DEAL)
+        return automation.CallTrigger(request_id=id_of(name), code=code, element=element, payload={"parcels": "2"})
+
+    await office.hear(call("unknown", "first"))
+    (refused,) = await office.said()
+    assert (refused.name, refused.body["code"]) == ("CommandRejected", "not_found")
+    await office.hear(call("shipped", "second"))
+    (move,) = await office.said()
+    assert move.body["stage_id"] == stage("sales/delivery")
+    await office.hear(moved("sales/delivery", 2, before="sales/payment-expected", decision_id=move.body["decision_id"]))
+    (decided,) = await office.said()
+    assert decided.body["request_id"] == id_of("second")
+
+
+# ------------------------------------------------------------------------------------------------ in whose name (D20)
+
+
+async def test_a_responsible_person_who_left_is_flagged(office: Office) -> None:
+    await office.publish(trigger(fallback_user="user:7"))
+    gone = deals.EmployeeDeactivated(origin=origin(), employee_id=ANNA)
+    await office.hear(EXPECTED, gone, paid())
+    rows = await office.house.rows("select headers from outbox")
+    assert f"user:{BEN}".encode() in rows[-1]["headers"]
+    (move,) = await office.commands()
+    assert move.body["origin"]["acting_fallback"] is True
+
+
+async def test_a_trigger_in_its_own_chain_does_not_act(office: Office) -> None:
+    await office.publish(PAID)
+    (listed,) = (await office.http.get("/v1/triggers")).json()["items"]
+    await office.hear(EXPECTED, paid(origin=origin(kind="system", id=None, chain=(listed["id"],))))
+    (decided,) = await office.said()
+    assert decided.body["verdicts"][0]["verdict"] == "loop"
+
+
+async def test_a_disabled_trigger_is_no_candidate(office: Office) -> None:
+    await office.publish(PAID)
+    (listed,) = (await office.http.get("/v1/triggers")).json()["items"]
+    assert (await office.http.post(f"/v1/triggers/{listed['id']}/disablements", json={})).status_code == 200
+    await office.hear(EXPECTED, paid())
+    assert (await decisions(office))[0]["reason"] == "no_candidate"
+    assert (await office.http.post(f"/v1/triggers/{listed['id']}/enablements", json={})).status_code == 200
+    await office.hear(paid("J"))
+    assert len(await office.said("MoveToStage")) == 1
+
+
+async def test_an_employee_who_is_not_known_yet_counts_as_there(office: Office) -> None:
+    await office.publish(PAID)
+    await office.hear(created("sales/payment-expected", responsible_id=id_of("nobody yet")), employee(OLAF, "Olaf", code="1"), paid())
+    rows = await office.house.rows("select headers from outbox")
+    assert f"user:{id_of('nobody yet')}".encode() in rows[-1]["headers"]
