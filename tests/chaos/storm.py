@@ -42,11 +42,11 @@ class Weather:
 
 
 STRIKES = (
-    *(("kill", part) for part in (*SERVICES, *INFRASTRUCTURE, "mailbox")),
+    *(("kill", part) for part in (*SERVICES, *SERVICES, *INFRASTRUCTURE, "mailbox")),
     *(("stop", part) for part in (*SERVICES, *INFRASTRUCTURE)),
     *((what, link) for what in ("cut", "hold", "reset") for link in INFRASTRUCTURE),
 )
-"""Every kind of fault there is here; a long storm meets each before one comes again."""
+"""Every kind of fault there is here, kills of services twice; a long storm meets each before one comes again."""
 
 GENTLE = (
     *(("kill", part) for part in ("deals", "automation", "billing", "kafka", "postgres")),
@@ -57,11 +57,11 @@ GENTLE = (
 
 
 def long_storm(seconds: float) -> Weather:
-    return Weather(seconds, (1.5, 4.5), (2.0, 14.0), STRIKES)
+    return Weather(seconds, (2.5, 7.5), (2.0, 12.0), STRIKES)
 
 
 def short_storm(seconds: float) -> Weather:
-    return Weather(seconds, (2.0, 4.0), (2.0, 5.0), GENTLE)
+    return Weather(seconds, (2.5, 4.5), (2.0, 5.0), GENTLE)
 
 
 def drawn(seed: int, weather: Weather) -> tuple[Fault, ...]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from tests.chaos.run import Plan, chaos
 from tests.chaos.storm import drawn, short_storm
 
-SEED, DEALS, SECONDS = 20, 20, 20
+SEED, DEALS, SECONDS = 72, 20, 25
 
 
 async def test_a_short_storm_loses_nothing_and_does_nothing_twice() -> None:
