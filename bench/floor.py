@@ -276,7 +276,9 @@ class Load:
         while True:
             async for _, records in reader.slices(wait=True):
                 seen = time.perf_counter()
-                self._late += [seen - self._due.pop(dict(r.headers)["ce_correlationid"]) for r in records]
+                for r in records:
+                    if due := self._due.pop(dict(r.headers)["ce_correlationid"], None):
+                        self._late.append(seen - due)
 
     async def offer(self, rate: int, seconds: float) -> list[float]:
         self._late, start = [], time.perf_counter()
