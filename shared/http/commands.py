@@ -100,7 +100,7 @@ class Commands:
 
     async def _handled(self, commands: Sequence[HttpCommand]) -> list[Result]:
         try:
-            done = await handle_batch(self._kit, RequestBatch(commands))
+            done = await handle_batch(self._kit, RequestBatch(commands), somebody_waits=True)
         except Unavailable as away:
             return [Result(command.item, "failed", error=away) for command in commands]
         except Exception as bug:
@@ -111,7 +111,7 @@ class Commands:
 
 
 def _lost(command: HttpCommand) -> Result:
-    return Result(command.item, "failed", error=Conflict("the key is being handled elsewhere"))
+    return Result(command.item, "failed", error=Conflict("others were faster three times in a row"))
 
 
 def _answered(command: HttpCommand, result: Result) -> Result:

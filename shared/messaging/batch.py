@@ -26,10 +26,12 @@ WHOLE_TRIES = 3
 SINGLE_TRIES = 20
 
 
-async def handle_batch(kit: Kit, batch: Batch) -> BatchResult:
+async def handle_batch(kit: Kit, batch: Batch, *, somebody_waits: bool = False) -> BatchResult:
     """Handle everything a door brought, in one transaction; in more if items wait or the database objects.
 
     Atomic per transaction: inbox, events, views, replicas, outbox, effects, parked messages.
+    `somebody_waits` for the answer: an item that lost three races is not tried on; nothing of it is stored and the result
+    leaves it out.
     Raises Unavailable when the database is away. Never raises for what one item does."""
     total = BatchResult()
     todo: deque[tuple[Batch, int]] = deque([(batch, 0)])
@@ -41,7 +43,8 @@ async def handle_batch(kit: Kit, batch: Batch) -> BatchResult:
             raise
         except Conflict as error:
             metrics.redecided(current.consumer)
-            todo.extendleft(reversed(_again(current, tries + 1, error)))
+            again = _answer_soon(current, tries + 1) if somebody_waits else _again(current, tries + 1, error)
+            todo.extendleft(reversed(again))
             continue
         except Exception as error:
             if halves := current.halves():
@@ -63,6 +66,13 @@ def _again(batch: Batch, tries: int, error: Conflict) -> list[tuple[Batch, int]]
     if not halves:
         raise Unavailable(f"still in conflict after {tries} tries: {error}") from error
     return [(half, 0) for half in halves]
+
+
+def _answer_soon(batch: Batch, tries: int) -> list[tuple[Batch, int]]:
+    """Three times whole; then each half once, down to the item that it is about, which is given up."""
+    if tries < WHOLE_TRIES:
+        return [(batch, tries)]
+    return [(half, WHOLE_TRIES - 1) for half in batch.halves()]
 
 
 async def _once(kit: Kit, batch: Batch, *, given_up: Exception | None = None) -> tuple[BatchResult, Batch | None]:

@@ -49,7 +49,8 @@ class EffectKind:
     `rehearse` does the same for a rehearsal tenant: the sandbox, never the world. `tell` turns the outcome into a
     command to the aggregate that asked, or into several that commit together (a refund and the invoice it touches); it is
     handled through the batch like anything else.
-    `unknown`: 'again' where repeating with the same key is safe, 'hold' where a person has to decide."""
+    `unknown`: 'again' where repeating with the same key is safe, 'hold' where a person has to decide. What is repeated and
+    ends without an answer 20 times in a row has failed, with the code `no_answer`, and is told so."""
 
     name: str
     perform: Callable[[Claimed], Awaitable[Performed]]

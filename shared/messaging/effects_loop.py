@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import structlog
 
+from shared.es.aggregate import Json
 from shared.es.recorded import Context
 from shared.es.view import Row
 from shared.messaging.batch import Batch, Item, Result, handle_batch
@@ -30,6 +31,8 @@ log = structlog.get_logger(__name__)
 IDLE = timedelta(milliseconds=500)
 TELL_AGAIN = timedelta(minutes=1)
 REPEAT = timedelta(seconds=15)
+MOST_UNANSWERED = 20
+"""So often in a row an effect that is safe to repeat may end without an answer; then it has failed and this is told."""
 
 
 class Effects:
@@ -51,8 +54,10 @@ class Effects:
 
     async def record(self, kind: EffectKind, claimed: Claimed, performed: Performed) -> bool:
         """Note the outcome under the fence. False: the fence has moved on, somebody else has it."""
+        if performed.state == "unknown" and kind.unknown == "again":
+            return await self._record_unanswered(claimed, performed)
         async with self._database.transaction() as tx:
-            state, again_at = _next_state(kind, performed, tx.now)
+            state, again_at = _next_state(performed, tx.now)
             key = await tx.raw.fetchval(
                 load_sql("messaging", "effects_record"),
                 claimed.tenant,
@@ -66,22 +71,48 @@ class Effects:
             )
         return key is not None
 
-    async def expire(self, kind: EffectKind) -> int:
-        """Claims whose owner died or stopped: queued again, or held as unknown, as the kind says."""
-        again = "queued" if kind.unknown == "again" else "unknown"
+    async def _record_unanswered(self, claimed: Claimed, performed: Performed) -> bool:
+        again, last = (orjson.dumps(outcome, default=str).decode() for outcome in (performed.outcome, _given_up(performed.outcome)))
+        c = claimed
         async with self._database.transaction() as tx:
-            rows = await tx.raw.fetch(load_sql("messaging", "effects_expire"), kind.name, tx.now, again)
+            state = await tx.raw.fetchval(
+                load_sql("messaging", "effects_unanswered"),
+                c.tenant,
+                c.kind,
+                c.key,
+                c.fence,
+                again,
+                tx.now + REPEAT,
+                MOST_UNANSWERED,
+                tx.now,
+                last,
+            )
+        if state == "failed":
+            log.error("effect.given_up", kind=c.kind, key=c.key, tenant_id=str(c.tenant), tries=MOST_UNANSWERED)
+        return state is not None
+
+    async def expire(self, kind: EffectKind) -> int:
+        """Claims whose owner died or stopped: queued again (not without end), or held as unknown, as the kind says."""
+        again = "queued" if kind.unknown == "again" else "unknown"
+        last = orjson.dumps(_given_up({"error": "the sender stopped between doing and recording"})).decode()
+        async with self._database.transaction() as tx:
+            rows = await tx.raw.fetch(load_sql("messaging", "effects_expire"), kind.name, tx.now, again, MOST_UNANSWERED, last)
         return len(rows)
 
 
-def _next_state(kind: EffectKind, performed: Performed, now: datetime) -> tuple[str, datetime | None]:
-    """What failed for now, and what may have happened but is safe to repeat, is queued again."""
+def _next_state(performed: Performed, now: datetime) -> tuple[str, datetime | None]:
+    """What failed for now is queued again."""
     again_at = performed.again_at or (performed.again_after and now + performed.again_after)
     if performed.state == "failed" and again_at:
         return "queued", again_at
-    if performed.state == "unknown" and kind.unknown == "again":
-        return "queued", now + REPEAT
     return performed.state, None
+
+
+def _given_up(outcome: Json) -> Json:
+    """The outcome that is told when nothing ever answered: it says that the thing may have happened all the same."""
+    error = str(outcome.get("error") or outcome.get("detail") or "no reason was given")
+    detail = f"There was no answer {MOST_UNANSWERED} times in a row; it may have happened all the same. The last time: {error}"
+    return {**outcome, "code": "no_answer", "detail": detail[:700]}
 
 
 class EffectLoop:

@@ -13,14 +13,18 @@ import pytest
 from sqlalchemy import text
 
 from shared.contracts import deals
+from shared.es.addressed import Addressed
 from shared.es.errors import NotYet
-from shared.messaging.batch import BatchResult, handle_batch
+from shared.es.recorded import Context
+from shared.messaging import batch as batches
+from shared.messaging.batch import BatchResult, Item, handle_batch
 from shared.messaging.envelope import unpack
 from shared.messaging.handling import prepare
-from shared.messaging.inbox import MessageBatch
+from shared.messaging.inbox import MessageBatch, RequestBatch
 from shared.messaging.records import KafkaRecord
+from shared.messaging.requests import Answer, HttpCommand
 from shared.runtime.clock import now
-from shared.runtime.database import Database
+from shared.runtime.database import Database, Tx
 from shared.runtime.service import Kit
 from shared.testing.stack import Stack
 from tests.kit import toy
@@ -307,3 +311,35 @@ async def test_each_hop_has_a_span_of_its_own_in_the_same_trace(kit: Kit, mailba
         headers = dict(unpack(await raw.fetchval("select headers from outbox")))
     span = headers["ce_id"].decode().replace("-", "")[:16]
     assert headers["traceparent"].decode() == f"00-0af7651916cd43dd8448eb211c80319c-{span}-01"
+
+
+def asked(card: str) -> HttpCommand:
+    id = str(uuid4())
+    addressed = (Addressed(toy.POSTCARD, card, toy.SendPostcard("hello")),)
+    item = Item(id, "test", f"{toy.TENANT}/{card}", Context(toy.TENANT, id, id), addressed)
+    return HttpCommand(item, b"", lambda done: Answer(200))
+
+
+async def test_a_request_that_loses_every_race_is_left_out_and_the_others_are_done(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
+    decide, races = batches.decide_batch, 0
+
+    async def raced(kit: Kit, tx: Tx, items: Sequence[Item]) -> Any:
+        nonlocal races
+        decided = await decide(kit, tx, items)
+        if any(item.key.endswith("/raced") for item in items):
+            races += 1
+            monkeypatch.setattr(batches, "decide_batch", decide)
+            await handle_batch(kit, RequestBatch([asked("raced")]))
+            monkeypatch.setattr(batches, "decide_batch", raced)
+        return decided
+
+    monkeypatch.setattr(batches, "decide_batch", raced)
+    commands = [asked("raced"), asked("calm"), asked("still")]
+    done = await handle_batch(kit, RequestBatch(commands), somebody_waits=True)
+
+    assert [r.item.key.split("/")[1] for r in done.results] == ["calm", "still"]
+    assert races == 4
+    async with kit.database.raw() as raw:
+        written = await raw.fetch("select stream, count(*) as n from events group by stream")
+        assert {row["stream"]: row["n"] for row in written} == {"postcard-raced": races, "postcard-calm": 1, "postcard-still": 1}
+        assert await raw.fetchval("select count(*) from inbox where message_id = $1", commands[0].item.id) == 0

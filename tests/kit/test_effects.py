@@ -14,7 +14,7 @@ from shared.es.addressed import Addressed
 from shared.es.recorded import Context
 from shared.messaging.batch import Item, handle_batch
 from shared.messaging.effects import Performed
-from shared.messaging.effects_loop import EffectLoop, Effects
+from shared.messaging.effects_loop import MOST_UNANSWERED, EffectLoop, Effects
 from shared.messaging.inbox import RequestBatch
 from shared.messaging.requests import Answer, HttpCommand
 from shared.runtime.clock import now
@@ -162,3 +162,51 @@ async def test_two_owners_never_hold_one_effect(kit: Kit, postman: toy.Postman) 
 
     assert (len(mine), len(yours)) == (15, 5)
     assert not {c.key for c in mine} & {c.key for c in yours}
+
+
+async def test_what_never_answers_has_failed_in_the_end_and_is_told(kit: Kit, postman: toy.Postman) -> None:
+    await register(kit)
+    silence = [Performed("unknown", {"error": "no answer"})] * (MOST_UNANSWERED - 1)
+    postman.answers = [*silence, RuntimeError("no such option"), *silence]
+    loop = EffectLoop(kit, replace(KIND, unknown="again"), "me")
+    await ask(kit, "c", "hello")
+    for n in range(MOST_UNANSWERED + 2):
+        kit.database.clock = lambda primary, n=n: primary + timedelta(minutes=n)  # type: ignore[misc]
+        assert await told(kit) == ([] if n < MOST_UNANSWERED else ["failed"])
+        await loop.step()
+
+    assert len(postman.bag) == MOST_UNANSWERED
+    assert {c.earlier for c in postman.bag[1:]} == {"unknown"}
+    outcome = (await effect(kit))["outcome"]
+    assert outcome["code"] == "no_answer" and "no such option" in outcome["detail"]
+
+
+async def test_an_answer_ends_the_count_of_what_never_answered(kit: Kit, postman: toy.Postman) -> None:
+    await register(kit)
+    silence = [Performed("unknown", {"error": "no answer"})] * (MOST_UNANSWERED - 1)
+    busy = Performed("failed", {"error": "busy"}, again_after=timedelta(seconds=1))
+    postman.answers = [*silence, busy, *silence]
+    loop = EffectLoop(kit, replace(KIND, unknown="again"), "me")
+    await ask(kit, "c", "hello")
+    for n in range(2 * MOST_UNANSWERED):
+        kit.database.clock = lambda primary, n=n: primary + timedelta(minutes=n)  # type: ignore[misc]
+        await loop.step()
+
+    assert await told(kit) == ["done"]
+
+
+async def test_who_dies_on_an_effect_again_and_again_does_not_go_on_for_ever(kit: Kit, postman: toy.Postman) -> None:
+    await register(kit)
+    await ask(kit, "deadly", "hello")
+    kind = replace(KIND, unknown="again")
+    for n in range(MOST_UNANSWERED):
+        kit.database.clock = lambda primary, n=n: primary + timedelta(minutes=5 * n)  # type: ignore[misc]
+        process = Effects(kit, f"process {n}")
+        await process.expire(kind)
+        assert len(await process.claim(kind, 10)) == 1
+    kit.database.clock = lambda primary: primary + timedelta(minutes=5 * MOST_UNANSWERED)
+    await ask(kit, "good", "hello")
+    await EffectLoop(kit, kind, "alive").step()
+
+    assert [c.request["card"] for c in postman.bag] == ["good"]
+    assert sorted(await told(kit)) == ["done", "failed"]

@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 
 import httpx
 
-from shared.es.errors import Rejected, Unavailable
+from shared.es.errors import Conflict, Rejected, Unavailable
 from shared.http.problems import About, problem_of
 from tests.kit import toy
 from tests.kit.http.conftest import House, client_of
@@ -196,6 +196,24 @@ async def test_a_database_that_is_away_is_a_503(client: httpx.AsyncClient, house
     house.kit.database.transaction = away  # type: ignore[method-assign, assignment]
     answer = await client.post("/v1/jars", json={"number": 1})
     assert (answer.status_code, answer.json()["code"], answer.headers["Retry-After"]) == (503, "unavailable", "1")
+
+
+async def test_who_loses_three_races_is_told_and_may_come_again(client: httpx.AsyncClient, house: House) -> None:
+    begin, tries = house.kit.database.transaction, 0
+
+    def lost() -> object:
+        nonlocal tries
+        tries += 1
+        raise Conflict("somebody appended first")
+
+    await client.get("/v1/jars")
+    house.kit.database.transaction = lost  # type: ignore[method-assign, assignment]
+    answer = await client.post("/v1/jars", json={"number": 1}, headers={"Idempotency-Key": "k1"})
+    house.kit.database.transaction = begin  # type: ignore[method-assign]
+    assert (answer.status_code, answer.json()["code"], tries) == (409, "conflict", 3)
+    assert "Nothing of this one was stored" in answer.json()["detail"]
+    again = await client.post("/v1/jars", json={"number": 1}, headers={"Idempotency-Key": "k1"})
+    assert (again.status_code, "Idempotency-Replayed" in again.headers) == (201, False)
 
 
 async def test_a_public_door_names_its_own_key(house: House) -> None:
