@@ -15,11 +15,14 @@ import orjson
 import structlog
 
 from shared.es.aggregate import Json
+from shared.es.errors import Conflict, Unavailable
 from shared.es.recorded import Context
 from shared.es.view import Row
 from shared.messaging.batch import Batch, Item, Result, handle_batch
 from shared.messaging.effects import Claimed, EffectKind, Performed
+from shared.messaging.relay import back_off
 from shared.runtime import metrics
+from shared.runtime.clock import monotonic
 from shared.runtime.database import Tx
 from shared.runtime.statements import load_sql
 
@@ -132,10 +135,26 @@ class EffectLoop:
         return timedelta(milliseconds=5) if expired or claimed or told.results else IDLE
 
     async def _carry_out(self, claimed: Claimed) -> None:
+        claim_ends = monotonic() + self._kind.lease.total_seconds()
         performed = await self._perform(claimed)
-        if not await self._effects.record(self._kind, claimed, performed):
+        if not await self._recorded(claimed, performed, claim_ends):
             log.warning("effect.fence_moved_on", kind=claimed.kind, key=claimed.key, tenant_id=str(claimed.tenant))
         metrics.effect(claimed.kind, performed.state)
+
+    async def _recorded(self, claimed: Claimed, performed: Performed, claim_ends: float) -> bool:
+        """The world has answered, and a database that is away for a moment is no reason to forget it: a mail would go twice.
+
+        Tried until the claim ends; from then on it is somebody else's. Raises what the last attempt raised."""
+        failures = 0
+        while True:
+            try:
+                return await self._effects.record(self._kind, claimed, performed)
+            except (Unavailable, Conflict):
+                failures += 1
+                pause = back_off(failures)
+                if monotonic() + pause > claim_ends:
+                    raise
+            await asyncio.sleep(pause)
 
     async def _perform(self, claimed: Claimed) -> Performed:
         perform = self._kind.rehearse if claimed.rehearsal else self._kind.perform

@@ -11,6 +11,7 @@ from uuid import uuid4
 import pytest
 
 from shared.es.addressed import Addressed
+from shared.es.errors import Conflict, Unavailable
 from shared.es.recorded import Context
 from shared.messaging.batch import Item, handle_batch
 from shared.messaging.effects import Performed
@@ -111,6 +112,39 @@ async def test_what_failed_for_now_is_tried_again_when_due(kit: Kit, loop: Effec
     await loop.step()
     assert [(c.attempt, c.earlier) for c in postman.bag] == [(1, "none"), (2, "failed")]
     assert await told(kit) == ["done"]
+
+
+async def test_an_answer_outlives_a_database_that_is_away_for_a_moment(
+    kit: Kit, loop: EffectLoop, postman: toy.Postman, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the claim would end as in doubt, and the postcard would be sent again."""
+    troubles, record = [Conflict("deadlock"), Unavailable("the server is restarting")], Effects.record
+
+    async def troubled(self: Effects, *given: Any) -> bool:
+        if troubles:
+            raise troubles.pop()
+        return await record(self, *given)
+
+    monkeypatch.setattr(Effects, "record", troubled)
+    await register(kit)
+    await ask(kit, "c", "hello")
+    await loop.step()
+
+    assert (len(postman.bag), (await effect(kit))["state"], await told(kit)) == (1, "done", ["done"])
+
+
+async def test_an_answer_that_cannot_be_noted_before_the_claim_ends_is_somebody_elses(
+    kit: Kit, postman: toy.Postman, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(self: Effects, *given: Any) -> bool:
+        raise Unavailable("away for good")
+
+    monkeypatch.setattr(Effects, "record", away)
+    await register(kit)
+    await ask(kit, "c", "hello")
+    with pytest.raises(Unavailable):
+        await EffectLoop(kit, replace(KIND, lease=timedelta(milliseconds=200)), "me").step()
+    assert (await effect(kit))["state"] == "sending"
 
 
 async def test_what_may_have_happened_is_held_and_told_as_unknown(kit: Kit, loop: EffectLoop, postman: toy.Postman) -> None:
