@@ -27,25 +27,30 @@ create trigger chk_lease after insert or update on public.leases for each row ex
 
 
 class Books:
-    """SQL on each service's database, past all proxies. Connections are made for each question: the server is killed now and then."""
+    """SQL on each service's database, past all proxies, on a connection of each that is made anew when the server was killed."""
 
     def __init__(self, ground: Ground) -> None:
         self._ground = ground
+        self._connections: dict[str, asyncpg.Connection] = {}
 
     async def open(self) -> None:
         """From now on everything is noted."""
         for service in SERVICES:
-            connection = await self._ground.database(service)
-            await connection.execute(OPENED)
-            await connection.close()
+            await (await self._connection(service)).execute(OPENED)
+
+    async def close(self) -> None:
+        for connection in self._connections.values():
+            connection.terminate()
+
+    async def _connection(self, service: str) -> asyncpg.Connection:
+        known = self._connections.get(service)
+        if known is None or known.is_closed():
+            known = self._connections[service] = await self._ground.database(service)
+        return known
 
     async def ask(self, service: str, question: str, *values: Any) -> list[asyncpg.Record]:
-        connection = await self._ground.database(service)
-        try:
-            found: list[asyncpg.Record] = await connection.fetch(question, *values)
-            return found
-        finally:
-            await connection.close()
+        found: list[asyncpg.Record] = await (await self._connection(service)).fetch(question, *values)
+        return found
 
     async def ask_all(self, question: str) -> dict[str, list[asyncpg.Record]]:
         """The same of every service."""

@@ -90,6 +90,7 @@ async def _shaken(plan: Plan, ground: Ground, say: Say) -> Report:
         return report
     finally:
         await client.close()
+        await books.close()
 
 
 async def _stormed(plan: Plan, ground: Ground, business: Business, say: Say) -> Report:
