@@ -275,7 +275,7 @@ async def create_rule(body: NewRule, door: Annotated[Door, WRITE]) -> Response:
     world = await world_of(door)
     place = place_of(world, str(body.pipeline_id), str(body.stage_id))
     if place.element_type != body.element_type:
-        raise Rejected("wrong_element_type", f"Pipeline {place.pipeline} holds {place.element_type}s.")
+        raise _wrong_element_type(place)
     known = catalogue.RULE_TYPES.get(body.rule_type)
     if known is None or body.element_type not in known.element_types:
         raise _no_such_type(body.rule_type, body.element_type)
@@ -287,6 +287,11 @@ async def create_rule(body: NewRule, door: Annotated[Door, WRITE]) -> Response:
         body.element_type, place.pipeline_id, place.stage_id, position, {**body.definition, "type": body.rule_type}, owner
     )
     return await door.ask(Addressed(RULE, id, draft), answer=rule_answer(id, 201))
+
+
+def _wrong_element_type(place: StageName) -> Rejected:
+    detail = f"Pipeline {place.pipeline} holds {place.element_type}s."
+    return Rejected("wrong_element_type", detail, status=422, errors=(Fault("#/element_type", "wrong_element_type", detail),))
 
 
 def _no_such_type(name: str, element_type: str) -> Rejected:
@@ -447,11 +452,20 @@ def listed_trigger(row: Mapping[str, Any]) -> Json:
 async def create_trigger(body: NewTrigger, door: Annotated[Door, WRITE]) -> Response:
     world = await world_of(door)
     place = place_of(world, str(body.pipeline_id), str(body.stage_id))
+    known = catalogue.TRIGGER_TYPES.get(body.trigger_type)
+    if known is None or place.element_type not in known.element_types:
+        raise _no_such_trigger_type(body.trigger_type, place.element_type)
     id = str(body.id or new_id())
     owner = str(body.owner_id) if body.owner_id else user_of(door) or _owner_of(world, place)
     definition = {**body.definition, "type": body.trigger_type, "target_stage": f"{place.pipeline}/{place.stage}"}
     draft = tri.DraftTrigger(place.element_type, place.pipeline_id, place.stage_id, body.position, definition, owner)
     return await door.ask(Addressed(TRIGGER, id, draft), answer=trigger_answer(id, 201))
+
+
+def _no_such_trigger_type(name: str, element_type: str) -> Rejected:
+    code = "type_not_for_element" if name in catalogue.TRIGGER_TYPES else "unknown_trigger_type"
+    detail = f"There is no trigger type {name} for a {element_type}."
+    return Rejected("validation_failed", detail, status=422, errors=(Fault("#/trigger_type", code, detail),))
 
 
 @API.get("/v1/triggers/{id}", operation_id="triggers_get", tags=["triggers"])
