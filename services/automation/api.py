@@ -53,7 +53,7 @@ from services.automation.domain.visit import VISIT, Visit
 from services.automation.facts.cards import TRIGGERS, Gathered
 from services.automation.facts.rendering import check as paths_of
 from services.automation.facts.visits import Stage, asks, decides, gathered, judging
-from services.automation.rule_sets import Planned, Unreadable, World, documents_of, fingerprint, names_of, plan_of
+from services.automation.rule_sets import Planned, Unreadable, World, documents_of, fingerprint, names_of, plan_of, same_version
 from shared.es.addressed import Addressed, Facts
 from shared.es.aggregate import Json
 from shared.es.errors import Fault, NotFound, Rejected
@@ -634,6 +634,7 @@ class RuleText(Body):
     """YAML or JSON, at most 256 KiB less the rest of the request."""
 
     text: Annotated[str, Field(max_length=256 * 1024)]
+    prune: Flag = False
 
 
 class Application(Body):
@@ -647,7 +648,7 @@ async def planned(door: Door, body: RuleText) -> Planned:
         documents = documents_of(body.text)
     except Unreadable as error:
         raise Rejected("rule_set_invalid", str(error), status=422, errors=(Fault("#/text", "syntax", str(error)),)) from None
-    plan = plan_of(documents, await world_of(door), user_of(door), new_id)
+    plan = plan_of(documents, await world_of(door), user_of(door), new_id, prune=body.prune)
     errors = tuple(finding for finding, _, _ in plan.findings if finding.code not in WARNINGS)
     if errors:
         raise Rejected("rule_set_invalid", f"{len(errors)} faults were found; `errors` names each.", status=422, errors=errors)
@@ -687,15 +688,38 @@ async def apply_rule_set(body: Application, door: Annotated[Door, ACTIVATE]) -> 
     """Publishes everything in one transaction, or nothing (plan_outdated)."""
     plan, _ = await door.state_at(PLAN, str(body.plan_id))
     world = await world_of(door)
-    current = {row["id"]: fingerprint(row["definition"]) for row in (*world.rules, *world.triggers)}
-    current |= {row["id"]: fingerprint(row["value"]["is"]) for row in world.values}
     changes = [change for change in plan.changes if change["change"] != "unchanged"]
     for change in changes:
-        if change["kind"] == "rule":
+        if change["kind"] == "rule" and change["change"] != "delete":
             must_be_allowed(door, change["definition"])
+
+    def apply(seen: Facts) -> ApplyPlan:
+        return ApplyPlan(_fingerprints_read(world) | {change["id"]: _fingerprint_now(change, seen) for change in changes})
+
     asked = [addressed for change in changes for addressed in _applied(change, body.waiting)]
     shown = {"plan_id": str(body.plan_id), "applied": [shown_change(change) for change in changes]}
-    return await door.ask(Addressed(PLAN, str(body.plan_id), ApplyPlan(current)), *asked, answer=lambda done: Answer(200, shown))
+    return await door.ask(Addressed(PLAN, str(body.plan_id), apply), *asked, answer=lambda done: Answer(200, shown))
+
+
+def _fingerprints_read(world: World) -> dict[str, str | None]:
+    """Of what the plan leaves as it is."""
+    values: dict[str, str | None] = {row["id"]: fingerprint(row["value"]["is"]) for row in world.values}
+    return values | {row["id"]: fingerprint(row["definition"]) for row in (*world.rules, *world.triggers)}
+
+
+def _fingerprint_now(change: Json, seen: Facts) -> str | None:
+    """Of what the plan changes, as it stands when it is applied; null for what is not there."""
+    id = change["id"]
+    state: str
+    what: Any
+    match change["kind"]:
+        case "rule":
+            state, what = seen.state(RULE, id).state, seen.state(RULE, id).definition
+        case "trigger":
+            state, what = seen.state(TRIGGER, id).state, seen.state(TRIGGER, id).definition
+        case _:
+            state, what = seen.state(VALUE, id).state, seen.state(VALUE, id).value
+    return None if state == "none" else fingerprint(what)
 
 
 def _applied(change: Json, waiting: str) -> list[Addressed[Any]]:
@@ -711,44 +735,55 @@ def _applied(change: Json, waiting: str) -> list[Addressed[Any]]:
 def _value_command(change: Json) -> val.ValueCommand:
     value = change["value"]
     if change["change"] == "update":
-        return ChangeValue(value.get("value"))
-    return DefineValue(change["kind"], change["key"], value["type"], value["multiple"], value["visibility"], value.get("value"))
+        return ChangeValue(value["value"])
+    return DefineValue(change["kind"], change["key"], value["type"], value["multiple"], value["visibility"], value["value"])
 
 
 def _applied_rule(c: Json, waiting: str) -> list[Addressed[Any]]:
+    """Drafted or moved, published if the version is new, then switched as the text says."""
     id, definition = c["id"], c["definition"]
-    if c["change"] == "disable":
-        return [Addressed(RULE, id, rul.DisableRule())]
-    first: list[Addressed[Any]] = []
-    if c["change"] == "create":
-        place = (c["element_type"], c["pipeline_id"], c["stage_id"], c["position"])
-        first.append(Addressed(RULE, id, rul.DraftRule(*place, definition, c["owner_id"])))
-    else:
-        first.append(Addressed(RULE, id, rul.MoveRule(c["position"])))
-    publish = Addressed(RULE, id, lambda seen: _if_new(seen, id, definition, c["references"], waiting))
-    return [*first, publish, *([Addressed(RULE, id, rul.EnableRule())] if c["change"] == "enable" else [])]
+    if c["change"] == "delete":
+        return [Addressed(RULE, id, rul.DeleteRule())]
+    place = (c["element_type"], c["pipeline_id"], c["stage_id"], c["position"])
+    draft = rul.DraftRule(*place, definition, c["owner_id"])
+    there = (rul.MoveRule(c["position"]), *((rul.EditRule(definition, c["owner_id"]),) if definition["owner"] else ()))
+    first = (draft,) if c["change"] == "create" else there
 
+    def publish(seen: Facts) -> rul.PublishRule | None:
+        same = same_version(seen.state(RULE, id).definition, definition)
+        return None if same else rul.PublishRule(definition, c["references"], (), waiting)
 
-def _if_new(seen: Facts, id: str, definition: Json, references: Json, waiting: str) -> rul.PublishRule | None:
-    """Moving a rule, or switching it on, publishes no version."""
-    if seen.state(RULE, id).definition == definition:
-        return None
-    return rul.PublishRule(definition, references, (), waiting)
+    def switch(seen: Facts) -> rul.RuleCommand | None:
+        on = _to_switch(seen.state(RULE, id).state, definition)
+        return None if on is None else rul.EnableRule() if on else rul.DisableRule()
+
+    return [Addressed(RULE, id, command) for command in (*first, publish, switch)]
 
 
 def _applied_trigger(c: Json) -> list[Addressed[Any]]:
     id, definition = c["id"], c["definition"]
-    if c["change"] == "disable":
-        return [Addressed(TRIGGER, id, tri.DisableTrigger())]
-    asked: list[Addressed[Any]] = []
-    if c["change"] == "create":
-        place = (c["element_type"], c["pipeline_id"], c["stage_id"], c["position"])
-        asked.append(Addressed(TRIGGER, id, tri.DraftTrigger(*place, definition, c["owner_id"])))
-    if c["change"] == "enable":
-        asked.append(Addressed(TRIGGER, id, tri.EnableTrigger()))
-    if c["change"] in ("create", "update"):
-        asked.append(Addressed(TRIGGER, id, tri.PublishTrigger(definition, c["references"])))
-    return asked
+    if c["change"] == "delete":
+        return [Addressed(TRIGGER, id, tri.DeleteTrigger())]
+    place = (c["element_type"], c["pipeline_id"], c["stage_id"], c["position"])
+    draft = tri.DraftTrigger(*place, definition, c["owner_id"])
+    first = [draft] if c["change"] == "create" else [tri.MoveTrigger(c["position"])]
+
+    def publish(seen: Facts) -> tri.PublishTrigger | None:
+        same = same_version(seen.state(TRIGGER, id).definition, definition)
+        return None if same else tri.PublishTrigger(definition, c["references"])
+
+    def switch(seen: Facts) -> tri.TriggerCommand | None:
+        on = _to_switch(seen.state(TRIGGER, id).state, definition)
+        return None if on is None else tri.EnableTrigger() if on else tri.DisableTrigger()
+
+    return [Addressed(TRIGGER, id, command) for command in (*first, publish, switch)]
+
+
+def _to_switch(state: str, definition: Json) -> bool | None:
+    """Whether it has to be switched on or off to be as the text says; None if it is so."""
+    if state == "disabled" and definition["enabled"]:
+        return True
+    return False if state == "published" and not definition["enabled"] else None
 
 
 # ------------------------------------------------------------------------------------------------ visits and runs

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
 import orjson
 import yaml
 
-from services.automation.domain.check import Checked, Names, Neighbour, StageName, check_rule, check_trigger
+from services.automation.domain.check import CODE, Checked, Names, Neighbour, StageName, check_rule, check_trigger
 from services.automation.domain.constants import VALUE_TYPES, VISIBILITIES, fits
 from services.automation.domain.fields import kind_of_field
 from services.automation.facts.rendering import check as paths_of
@@ -84,7 +84,8 @@ class World:
     triggers: Sequence[Row]
 
 
-def names_of(world: World, new_values: Mapping[str, tuple[str, str, str]] | None = None) -> Names:
+def names_of(world: World, new_values: Mapping[str, tuple[str, str, str]] | None = None, rules: Mapping[str, str] | None = None) -> Names:
+    """`rules`: those of the text that is being read, by `<pipeline>/<stage>#<id>`."""
     prefix = {"constant": "const", "variable": "var"}
     values = {
         f"{prefix[row['kind']]}.{row['code']}": (row["id"], kind_of_field(row["value_type"], multiple=row["multiple"]), row["visibility"])
@@ -98,7 +99,15 @@ def names_of(world: World, new_values: Mapping[str, tuple[str, str, str]] | None
         {row["template_code"]: _template(row) for row in world.field_sets if row["kind"] == "details_template"},
         {row["code"]: row["id"] for row in world.rooms if not row["retired"]},
         frozenset(row["id"] for row in world.files if not row["removed"]),
+        frozenset(role for row in world.employees if row["active"] for role in row["roles"]),
+        {**_rules_by_path(world), **(rules or {})},
     )
+
+
+def _rules_by_path(world: World) -> dict[str, str]:
+    paths = {stage["stage_id"]: f"{p['code']}/{stage['code']}" for p in world.pipelines for stage in p["stages"]}
+    there = (row for row in world.rules if row["state"] != "deleted" and row["stage_id"] in paths)
+    return {f"{paths[row['stage_id']]}#{row['rule_key']}": row["id"] for row in there}
 
 
 def _pipeline(row: Row) -> tuple[str, bool, str, Mapping[str, tuple[str, bool]]]:
@@ -149,58 +158,105 @@ class Planned:
         self.findings.append((Fault(pointer, code, detail), stage, key))
 
 
-def plan_of(documents: Sequence[Json], world: World, owner: str | None, new_id: Callable[[], UUID]) -> Planned:
-    """What the documents would change. `owner`: who owns new rules; None: the pipeline's owner."""
+def plan_of(
+    documents: Sequence[Json], world: World, owner: str | None, new_id: Callable[[], UUID], *, prune: bool = False
+) -> Planned:
+    """What the documents would change. `owner`: who owns new rules; None: the pipeline's owner.
+
+    `prune`: rules and triggers on the stages named that the text does not hold are deleted."""
     planned = Planned()
-    new_values = _plan_values(documents, world, planned, new_id)
-    names = names_of(world, new_values)
-    for n, document in enumerate(documents):
-        if "stage" in document or not {"constants", "variables"} & set(document):
-            _plan_stage(document, f"#/{n}", names, world, planned, owner, new_id)
+    names = names_of(world, _plan_values(documents, world, planned, new_id))
+    stages = [stage for n, document in enumerate(documents) if (stage := _stage(n, document, names, world, planned, owner, new_id))]
+    made = {f"{stage.path}#{change['key']}": change["id"] for stage in stages for change in stage.rules()}
+    for stage in stages:
+        stage.names = replace(names, rules={**names.rules, **made})
+        stage.triggers()
+        if prune:
+            stage.prune()
     return planned
 
 
+KINDS = (("constants", "constant", "const"), ("variables", "variable", "var"))
+
+
 def _plan_values(documents: Sequence[Json], world: World, planned: Planned, new_id: Callable[[], UUID]) -> dict[str, tuple[str, str, str]]:
+    """What the text's constants and variables become, by path, so that its rules may name them."""
     here = {(row["kind"], row["code"]): row for row in world.values}
     new: dict[str, tuple[str, str, str]] = {}
     for n, document in enumerate(documents):
-        for kind, prefix in (("constant", "const"), ("variable", "var")):
-            for code, given in (document.get(f"{kind}s") or {}).items():
-                value = {"type": "string", "multiple": False, "visibility": "everywhere", **given}
-                pointer = f"#/{n}/{kind}s/{code}"
-                if value["type"] not in VALUE_TYPES or value["visibility"] not in VISIBILITIES:
-                    planned.find(pointer, "wrong_type", f"A value has a type of {', '.join(VALUE_TYPES)} and a visibility.")
-                elif not fits(value["type"], value["multiple"], value.get("value")):
-                    planned.find(f"{pointer}/value", "wrong_type", f"This is no {value['type']}.")
-                else:
-                    change = _plan_value(kind, code, value, here.get((kind, code)), new_id)
+        for plural, kind, prefix in KINDS:
+            given = document.get(plural) or {}
+            if not isinstance(given, dict):
+                planned.find(f"#/{n}/{plural}", "wrong_type", f"{plural} maps codes to values.")
+                continue
+            for code, value in given.items():
+                change = _value(f"#/{n}/{plural}/{code}", kind, code, value, here.get((kind, code)), planned, new_id)
+                if change is not None:
                     planned.changes.append(change)
-                    new[f"{prefix}.{code}"] = (change["id"], kind_of_field(value["type"], multiple=value["multiple"]), value["visibility"])
+                    v = change["value"]
+                    new[f"{prefix}.{code}"] = (change["id"], kind_of_field(v["type"], multiple=v["multiple"]), v["visibility"])
     return new
+
+
+VALUE_KEYS = ("type", "multiple", "visibility", "value")
+
+
+def _value(pointer: str, kind: str, code: str, given: Any, row: Row | None, planned: Planned, new_id: Callable[[], UUID]) -> Json | None:
+    """The change of one value; None after a finding."""
+    if not isinstance(given, dict) or set(given) - set(VALUE_KEYS):
+        planned.find(pointer, "unknown_key", f"A {kind} is a map of {', '.join(VALUE_KEYS)}.")
+        return None
+    value = {"type": "string", "multiple": False, "visibility": "everywhere", "value": None, **given}
+    problem = _problem_of_value(kind, code, value, row)
+    if problem is not None:
+        planned.find(f"{pointer}{problem[0]}", problem[1], problem[2])
+        return None
+    return _plan_value(kind, code, value, row, new_id)
+
+
+def _problem_of_value(kind: str, code: str, value: Json, row: Row | None) -> tuple[str, str, str] | None:
+    """(pointer, code, detail) of the first fault."""
+    if not CODE.fullmatch(code):
+        return "", "bad_code", f"{code} is no code; it has lower-case letters, digits and hyphens."
+    if value["type"] not in VALUE_TYPES or value["visibility"] not in VISIBILITIES or not isinstance(value["multiple"], bool):
+        return "", "wrong_type", f"A value has a type of {', '.join(VALUE_TYPES)} and a visibility of {', '.join(VISIBILITIES)}."
+    if not fits(value["type"], value["multiple"], value["value"]):
+        return "/value", "wrong_type", f"This is no {value['type']}."
+    if row is not None and (value["type"], value["multiple"]) != (row["value_type"], row["multiple"]):
+        return "/type", "type_is_fixed", f"{kind} {code} is a {row['value_type']} for good."
+    return None
 
 
 def _plan_value(kind: str, code: str, value: Json, row: Row | None, new_id: Callable[[], UUID]) -> Json:
     before = fingerprint(row["value"]["is"]) if row else None
-    same = row is not None and row["value"]["is"] == value.get("value")
+    same = row is not None and row["value"]["is"] == value["value"]
     change = "create" if row is None else "unchanged" if same else "update"
     id = row["id"] if row else str(new_id())
     return {"kind": kind, "id": id, "key": code, "change": change, "before": before, "value": value}
 
 
-def _plan_stage(
-    document: Json, pointer: str, names: Names, world: World, planned: Planned, owner: str | None, new_id: Callable[[], UUID]
-) -> None:
-    for name in document:
-        if name not in ("stage", "rules", "triggers"):
-            planned.find(f"{pointer}/{name}", "unknown_key", f"A document has stage, rules and triggers; {name} is none of them.")
+def _stage(
+    n: int, document: Json, names: Names, world: World, planned: Planned, owner: str | None, new_id: Callable[[], UUID]
+) -> _Stage | None:
+    """A document about a stage; None if it is about values, or after a finding."""
+    about_values = {"constants", "variables"} & set(document)
+    if about_values and "stage" not in document:
+        _only(document, f"#/{n}", ("constants", "variables"), planned)
+        return None
+    _only(document, f"#/{n}", ("stage", "rules", "triggers"), planned)
     place = stage_named(document.get("stage"), names)
     if isinstance(place, str):
-        planned.find(f"{pointer}/stage", place, f"{document.get('stage')} is no stage; write <pipeline>/<stage>.")
-        return
+        code = "setting_required" if document.get("stage") is None else place
+        planned.find(f"#/{n}/stage", code, f"{document.get('stage')} is no stage; write <pipeline>/<stage>.")
+        return None
     pipeline = next(row for row in world.pipelines if row["id"] == place.pipeline_id)
-    stage = _Stage(document, pointer, place, names, world, planned, owner or pipeline["owner_id"] or "", new_id)
-    stage.rules()
-    stage.triggers()
+    return _Stage(document, f"#/{n}", place, names, world, planned, owner or pipeline["owner_id"] or "", new_id)
+
+
+def _only(document: Json, pointer: str, known: Sequence[str], planned: Planned) -> None:
+    for name in document:
+        if name not in known:
+            planned.find(f"{pointer}/{name}", "unknown_key", f"A document has {', '.join(known)}; {name} is none of them.")
 
 
 @dataclass(slots=True)
@@ -220,35 +276,74 @@ class _Stage:
     def path(self) -> str:
         return f"{self.place.pipeline}/{self.place.stage}"
 
-    def rules(self) -> None:
+    def _texts(self, name: str) -> list[tuple[int, Json]]:
+        """The rules or triggers with their places; what is no map is a finding."""
+        given = self.document.get(name) or []
+        if not isinstance(given, list):
+            self.planned.find(f"{self.pointer}/{name}", "wrong_type", f"{name} is a list.", self.path)
+            return []
+        for n, text in enumerate(given):
+            if not isinstance(text, dict):
+                self.planned.find(f"{self.pointer}/{name}/{n}", "wrong_type", f"Each of {name} is a map.", self.path)
+        return [(n, text) for n, text in enumerate(given) if isinstance(text, dict)]
+
+    def rules(self) -> list[Json]:
         above: list[Neighbour] = []
-        texts = [rule for rule in self.document.get("rules") or () if isinstance(rule, dict)]
-        here = {row["rule_key"]: row for row in self.world.rules if row["stage_id"] == self.place.stage_id and row["state"] != "deleted"}
-        for n, text in enumerate(texts):
-            checked = check_rule(text, self.place, self.names, above, [str(t.get("id")) for t in texts[n + 1 :]], paths_of)
+        changes: list[Json] = []
+        texts = self._texts("rules")
+        for at, (n, text) in enumerate(texts):
+            below = [str(later.get("id")) for _, later in texts[at + 1 :]]
+            checked = check_rule(text, self.place, self.names, above, below, paths_of)
             self._note(checked, f"{self.pointer}/rules/{n}", str(text.get("id")))
-            above.append(Neighbour(str(text.get("id")), str(text.get("type")), checked.definition["execution"]))
-            self.planned.changes.append(self._change("rule", checked, n, here.get(text.get("id")), self.place))
+            above.append(Neighbour(str(text.get("id")), str(text.get("type")), str(checked.definition["execution"])))
+            changes.append(self._change("rule", checked, n, self._here(self.world.rules, "rule_key", text.get("id")), self.place))
+        self.planned.changes.extend(changes)
+        return changes
 
     def triggers(self) -> None:
-        for n, text in enumerate(t for t in self.document.get("triggers") or () if isinstance(t, dict)):
-            target = stage_named(text["target_stage"], self.names) if text.get("target_stage") else self.place
-            pointer = f"{self.pointer}/triggers/{n}"
-            if isinstance(target, str):
-                self.planned.find(f"{pointer}/target_stage", target, f"{text['target_stage']} is no stage.", self.path, str(text.get("id")))
-                continue
-            if target.pipeline_id != self.place.pipeline_id:
-                detail = "A trigger moves elements of its own pipeline only (D16)."
-                self.planned.find(f"{pointer}/target_stage", "trigger_other_pipeline", detail, self.path, str(text.get("id")))
-                continue
-            checked = check_trigger(text, target, self.names, paths_of)
-            checked.definition["target_stage"] = f"{target.pipeline}/{target.stage}"
-            self._note(checked, pointer, str(text.get("id")))
-            self.planned.changes.append(self._change("trigger", checked, n, self._trigger_here(text, target), target))
+        seen: set[str] = set()
+        for n, text in self._texts("triggers"):
+            pointer, key = f"{self.pointer}/triggers/{n}", str(text.get("id"))
+            if key in seen:
+                self.planned.find(f"{pointer}/id", "duplicate_id", f"Another trigger of the stage is called {key}.", self.path, key)
+            seen.add(key)
+            target = self._target(text, f"{pointer}/target_stage", key)
+            if target is not None:
+                checked = check_trigger(text, target, self.names, paths_of)
+                checked.definition["target_stage"] = f"{target.pipeline}/{target.stage}"
+                self._note(checked, pointer, key)
+                row = self._here(self.world.triggers, "trigger_key", text.get("id"), target)
+                self.planned.changes.append(self._change("trigger", checked, n, row, target))
 
-    def _trigger_here(self, text: Json, target: StageName) -> Row | None:
-        rows = (r for r in self.world.triggers if r["pipeline_id"] == target.pipeline_id and r["state"] != "deleted")
-        return next((row for row in rows if row["trigger_key"] == text.get("id")), None)
+    def _target(self, text: Json, pointer: str, key: str) -> StageName | None:
+        """Where a trigger moves to: a stage of the same pipeline. None after a finding."""
+        if text.get("target_stage") is None:
+            return self.place
+        target = stage_named(text["target_stage"], self.names)
+        if isinstance(target, str):
+            self.planned.find(pointer, target, f"{text['target_stage']} is no stage.", self.path, key)
+            return None
+        if target.pipeline_id != self.place.pipeline_id:
+            self.planned.find(
+                pointer, "trigger_other_pipeline", "A trigger moves elements of its own pipeline only (D16).", self.path, key
+            )
+            return None
+        return target
+
+    def _here(self, rows: Sequence[Row], name: str, key: Any, place: StageName | None = None) -> Row | None:
+        """The rule or trigger of this id that stands there already."""
+        stage_id = (place or self.place).stage_id
+        return next((r for r in rows if r["stage_id"] == stage_id and r["state"] != "deleted" and r[name] == key), None)
+
+    def prune(self) -> None:
+        """What stands on the stage and not in the text."""
+        kept = {change["id"] for change in self.planned.changes}
+        for kind, rows in (("rule", self.world.rules), ("trigger", self.world.triggers)):
+            for row in rows:
+                if row["stage_id"] == self.place.stage_id and row["state"] != "deleted" and row["id"] not in kept:
+                    before = fingerprint(row["definition"])
+                    gone = {"kind": kind, "id": row["id"], "key": row[f"{kind}_key"], "stage": self.path, "change": "delete"}
+                    self.planned.changes.append({**gone, "before": before, "definition": row["definition"] or {}})
 
     def _note(self, checked: Checked, pointer: str, key: str) -> None:
         for finding in checked.findings:
@@ -259,7 +354,7 @@ class _Stage:
         definition, version = checked.definition, f"{kind}_version"
         before = fingerprint(row["definition"]) if row else None
         owner = checked.references.get(definition.get("owner") or "", self.owner)
-        same = row is not None and row["definition"] == definition and row["position"] == position
+        same = row is not None and same_version(row["definition"], definition) and row["position"] == position
         return {
             "kind": kind,
             "id": row["id"] if row else str(self.new_id()),
@@ -280,11 +375,16 @@ class _Stage:
 
 
 def _difference(row: Row, definition: Json, same: bool) -> str:
-    if row["state"] == "disabled" and definition.get("enabled", True):
-        return "enable"
-    if row["state"] == "published" and not definition.get("enabled", True):
-        return "disable"
-    return "unchanged" if same and row["state"] in ("published", "disabled") else "update"
+    if not same or row["state"] == "draft":
+        return "update"
+    if (row["state"] == "published") == definition["enabled"]:
+        return "unchanged"
+    return "enable" if definition["enabled"] else "disable"
+
+
+def same_version(before: Json | None, after: Json) -> bool:
+    """Whether nothing but being switched on or off differs."""
+    return before is not None and {**before, "enabled": True} == {**after, "enabled": True}
 
 
 def _differing(before: Json | None, after: Json) -> set[str]:

@@ -12,7 +12,8 @@ from services.automation.domain import visit as vis
 from services.automation.domain.card import Card
 from services.automation.domain.decision import DECISION, Situation, decision_id, unlinked_id
 from services.automation.domain.definition import Ready
-from services.automation.domain.rule import RULE, DisableRule
+from services.automation.domain.rule import RULE, DisableRule, InvalidateRule
+from services.automation.domain.trigger import TRIGGER, InvalidateTrigger
 from services.automation.domain.visit import VISIT
 from services.automation.facts.cards import TRIGGERS, card_needs, card_of, needs_of_message, shown_pipeline
 from services.automation.facts.visits import NEEDS_OF_RULE, Judging, Stage, asks, decides, judging, stage_of
@@ -478,6 +479,50 @@ def _gone(rule_id: str, reason: str, facts: Facts) -> Asks:
         yield from asks(row["id"], stage, lambda known, seen: vis.RuleGone(rule_id, reason, known))
 
 
+# ------------------------------------------------------------------------------------------------ what rules need, gone
+
+
+def pipeline_changed(message: Message[Any]) -> Iterable[str]:
+    return [message.body.pipeline_id]
+
+
+def room_of(message: Message[scheduler.RoomRetired]) -> Iterable[str]:
+    return [message.body.room_id]
+
+
+def pipeline_archived(message: Message[deals.PipelineArchived], facts: Facts) -> Asks:
+    """Rules elsewhere that copy into it cannot run any more; their owners are told (D59)."""
+    for rule in facts.all(views.RULES_NAMING, message.body.pipeline_id):
+        if message.body.pipeline_id in rule.references.values():
+            yield Addressed(RULE, rule.rule_id, InvalidateRule("target_missing", "A pipeline it names was archived."))
+
+
+def stages_changed(message: Message[deals.StagesChanged | deals.StageReplaced], facts: Facts) -> Asks:
+    """Rules and triggers whose target stage is gone or going."""
+    body = message.body
+    there = {stage.stage_id for stage in body.stages if not stage.retiring}
+    pipeline = facts.one(replicas.PIPELINES, body.pipeline_id)
+    prefix = f"stage:{pipeline.code}/" if pipeline else "stage:"
+    for rule in facts.all(views.RULES_NAMING, body.pipeline_id):
+        gone = [name for name, id in rule.references.items() if name.startswith(prefix) and id not in there]
+        if gone:
+            yield Addressed(RULE, rule.rule_id, InvalidateRule("target_missing", f"{gone[0].removeprefix('stage:')} is gone."))
+    for row in facts.all(views.TARGETS_OF_PIPELINE, body.pipeline_id):
+        if row["stage_id"] not in there:
+            yield Addressed(TRIGGER, row["id"], InvalidateTrigger("target_missing", "Its target stage is gone."))
+
+
+def room_retired(message: Message[scheduler.RoomRetired], facts: Facts) -> Asks:
+    for rule in facts.all(views.RULES_NAMING, message.body.room_id):
+        yield Addressed(RULE, rule.rule_id, InvalidateRule("unknown_room", "The room it books was retired."))
+
+
+STAGE_NEEDS: Needs = (
+    Need(views.RULES_NAMING, pipeline_changed),
+    Need(views.TARGETS_OF_PIPELINE, pipeline_changed),
+    Need(replicas.PIPELINES, pipeline_changed),
+)
+
 # ------------------------------------------------------------------------------------------------ our own commands
 
 
@@ -567,6 +612,10 @@ SUBSCRIPTIONS: tuple[Subscription[Any], ...] = (
     Subscription(automation.RulePublished, published, RULE_NEEDS),
     Subscription(automation.RuleDisabled, disabled, RULE_NEEDS),
     Subscription(automation.RuleDeleted, rule_deleted, RULE_NEEDS),
+    Subscription(deals.PipelineArchived, pipeline_archived, (Need(views.RULES_NAMING, pipeline_changed),)),
+    Subscription(deals.StagesChanged, stages_changed, STAGE_NEEDS),
+    Subscription(deals.StageReplaced, stages_changed, STAGE_NEEDS),
+    Subscription(scheduler.RoomRetired, room_retired, (Need(views.RULES_NAMING, room_of),)),
     Subscription(automation.StopStageRules, stop_rules, needs_of_message(given_element)),
     Subscription(automation.CancelRun, cancel_run, RUN_NEEDS),
     Subscription(automation.RetryRun, retry_run, RUN_NEEDS),

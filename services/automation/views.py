@@ -165,6 +165,23 @@ RULES_BY_STAGE: SqlFinder[StageRule] = SqlFinder(
     _stage_rule,
 )
 
+
+
+@dataclass(frozen=True, slots=True)
+class Naming:
+    """A rule that refers to something by id."""
+
+    rule_id: str
+    references: Json
+
+
+RULES_NAMING: SqlFinder[Naming] = SqlFinder(
+    "rules naming",
+    """select w.key, t.* from unnest($1::uuid[], $2::text[]) as w(tenant, key)
+       join rules_v1 t on t.tenant = w.tenant and t.state in ('published', 'disabled') and t."references"::text like '%' || w.key || '%'
+       order by t.id""",
+    lambda row: Naming(row["id"], row["references"]),
+)
 TRIGGERS_TABLE = state_table(
     "triggers_v1",
     Column("trigger_key", Text),
@@ -222,6 +239,10 @@ TRIGGERS_BY_PIPELINE: SqlFinder[Trigger] = by_column(
     trigger_at,
     where="t.state = 'published' and t.invalid_code is null",
     order="t.position, t.id",
+)
+
+TARGETS_OF_PIPELINE: SqlFinder[Row] = by_column(
+    "targets of pipeline", TRIGGERS_TABLE, "pipeline_id", lambda row: row, where="t.state in ('published', 'disabled')"
 )
 
 VALUES_TABLE = state_table(

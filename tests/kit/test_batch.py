@@ -17,6 +17,7 @@ from shared.es.addressed import Addressed
 from shared.es.errors import NotYet
 from shared.es.recorded import Context
 from shared.messaging import batch as batches
+from shared.messaging import deciding
 from shared.messaging.batch import BatchResult, Item, handle_batch
 from shared.messaging.envelope import unpack
 from shared.messaging.handling import prepare
@@ -321,7 +322,7 @@ def asked(card: str) -> HttpCommand:
 
 
 async def test_a_request_that_loses_every_race_is_left_out_and_the_others_are_done(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
-    decide, races = batches.decide_batch, 0
+    decide, races = deciding.decide_batch, 0
 
     async def raced(kit: Kit, tx: Tx, items: Sequence[Item]) -> Any:
         nonlocal races

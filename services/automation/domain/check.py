@@ -7,11 +7,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from services.automation.domain import catalogue, condition, fields
 from services.automation.domain.card import normal
-from services.automation.domain.catalogue import RULE_TYPES, TRIGGER_TYPES, Setting
+from services.automation.domain.catalogue import RULE_TYPES, TRIGGER_TYPES, Setting, TriggerType
 from services.automation.domain.definition import complete_rule, complete_trigger
 from services.automation.domain.timing import BadTime, anchor_field, days_ahead, is_local_time, parsed_offset, seconds_in
 from shared.es.aggregate import Json
@@ -24,6 +26,7 @@ RULE_KEYS = (
     " acting_user fallback_user owner"
 ).split()
 TRIGGER_KEYS = "id type target_stage name condition acting_user fallback_user allow_back allow_reopen enabled settings".split()
+CODE = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 SLUG = re.compile(r"[a-z][a-z0-9_]{0,62}")
 CHOICES = {
     "execution": ("parallel", "after_previous"),
@@ -56,6 +59,9 @@ class Names:
     """Details templates by code: (owner type, field codes)."""
     rooms: Mapping[str, str] = field(default_factory=dict)
     files: frozenset[str] = frozenset()
+    roles: frozenset[str] = frozenset()
+    rules: Mapping[str, str] = field(default_factory=dict)
+    """Ids of rules by `<pipeline>/<stage>#<rule id>`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +97,7 @@ def check_rule(text: Json, place: StageName, names: Names, above: Sequence[Neigh
     """`above`: the rules of the stage before this one; `below`: keys of those behind it."""
     checked = Checked(complete_rule(text))
     _keys(checked, text, RULE_KEYS)
+    _settings_are_a_map(checked, text)
     key = text.get("id")
     if not isinstance(key, str) or not SLUG.fullmatch(key):
         checked.find("/id", "setting_required" if key is None else "bad_code", "A rule has an id like send_link, unique on its stage.")
@@ -115,27 +122,67 @@ def check_trigger(text: Json, place: StageName, names: Names, paths_of: PathsOf)
     key = text.get("id")
     if not isinstance(key, str) or not SLUG.fullmatch(key):
         checked.find("/id", "setting_required" if key is None else "bad_code", "A trigger has an id like paid.")
+    _settings_are_a_map(checked, text)
     known = TRIGGER_TYPES.get(str(text.get("type")))
     if known is None or place.element_type not in known.element_types:
         code = "unknown_trigger_type" if known is None else "type_not_for_element"
         checked.find("/type", code, f"There is no trigger type {text.get('type')} for a {place.element_type}.")
         return checked
-    names_of_settings = {s.name for s in known.settings}
-    for name in checked.definition["settings"]:
-        if name not in names_of_settings:
-            checked.find(f"/settings/{name}", "setting_unknown", f"{known.name} has no setting {name}.")
+    for name in ("allow_back", "allow_reopen", "enabled"):
+        if not isinstance(checked.definition[name], bool):
+            checked.find(f"/{name}", "wrong_type", f"{name} is true or false.")
     event = {f"event.{name}": kind for name, kind in known.event_fields}
-    paths = _Paths(checked, place, names, (), (), "parallel", paths_of, event)
+    paths = _Paths(checked, place, names, (), (), "parallel", paths_of, event, any_event=not event)
     _condition(checked, "/condition", checked.definition["condition"], paths)
     _people(checked, names, acting=("responsible",))
-    _threshold(checked)
+    _settings_of_trigger(checked, known, place, names)
     return checked
 
 
-def _threshold(checked: Checked) -> None:
-    threshold = checked.definition["settings"].get("threshold")
-    if threshold is None:
+def _settings_are_a_map(checked: Checked, text: Json) -> None:
+    if not isinstance(text.get("settings") or {}, dict):
+        checked.find("/settings", "wrong_type", "settings is a map.")
+
+
+def _settings_of_trigger(checked: Checked, known: TriggerType, place: StageName, names: Names) -> None:
+    settings = checked.definition["settings"]
+    for name in settings:
+        if name not in {s.name for s in known.settings}:
+            checked.find(f"/settings/{name}", "setting_unknown", f"{known.name} has no setting {name}.")
+    for s in known.settings:
+        value = settings[s.name]
+        if value is None and s.required:
+            checked.find(f"/settings/{s.name}", "setting_required", f"{s.label[0]} is required.")
+        elif value is not None:
+            _setting_of_trigger(checked, s, value, place, names)
+
+
+def _setting_of_trigger(checked: Checked, s: Setting, value: Any, place: StageName, names: Names) -> None:
+    match s.kind:
+        case "threshold":
+            _threshold(checked, value)
+        case "scope":
+            _scope(checked, value, place, names)
+        case _ if not isinstance(value, str) or not CODE.fullmatch(value):
+            checked.find(f"/settings/{s.name}", "bad_code", f"{s.name} is a code like shop-order-shipped.")
+        case _:
+            pass
+
+
+def _scope(checked: Checked, value: Any, place: StageName, names: Names) -> None:
+    """any, all_open, or the invoices that a rule of the same pipeline makes (D16, D30)."""
+    path = value.removeprefix("created_by:") if isinstance(value, str) and value.startswith("created_by:") else None
+    if value in ("any", "all_open"):
         return
+    if path is None or path not in names.rules:
+        checked.find("/settings/scope", "wrong_type", "scope is any, all_open or created_by:<pipeline>/<stage>#<rule id>.")
+    elif path.partition("/")[0] != place.pipeline:
+        checked.find("/settings/scope", "trigger_other_pipeline", f"{path} is a rule of another pipeline (D16).")
+    else:
+        checked.references[str(value)] = names.rules[path]
+
+
+def _threshold(checked: Checked, threshold: Any) -> None:
     percent = isinstance(threshold, str) and re.fullmatch(r"\d{1,3}(\.\d{1,3})?%", threshold)
     money = isinstance(threshold, dict) and re.fullmatch(r"\d{1,12}(\.\d{1,3})?", str(threshold.get("amount", "")))
     if not percent and not money:
@@ -196,6 +243,8 @@ class _Paths:
     execution: str
     paths_of: PathsOf
     event: Mapping[str, str] = field(default_factory=dict)
+    any_event: bool = False
+    """The event's members are whatever the caller sends: compared as text."""
 
     def kind(self, pointer: str, path: str) -> str | None:
         """The type of a path, pinned in the references; None after a finding."""
@@ -203,6 +252,8 @@ class _Paths:
         if name.startswith("steps."):
             return self._output(pointer, name)
         kind = self.event.get(name) or fields.standard_of(self.place.element_type).get(name)
+        if kind is None and self.any_event and name.startswith("event."):
+            kind = "text"
         if kind is None:
             kind = self._named(pointer, name)
         if kind is not None and name not in fields.STANDARD:
@@ -270,6 +321,7 @@ def _timing(checked: Checked, pointer: str, timing: Any, paths: _Paths, *, deadl
         _expect(checked, f"{pointer}/day", lambda: days_ahead(timing["day"]))
         if not is_local_time(timing.get("time")):
             checked.find(f"{pointer}/time", "time_required", 'A deadline on a day needs a time, quoted: "14:00".')
+        _zone(checked, pointer, timing)
         return
     modes = [mode for mode in ("after", "before", "at") if mode in timing]
     if len(modes) != 1:
@@ -283,17 +335,40 @@ def _timing(checked: Checked, pointer: str, timing: Any, paths: _Paths, *, deadl
             checked.find(f"{pointer}/{modes[0]}", "anchor_not_a_date", f"{anchor} is no date.")
 
 
+TIME_KEYS = ("after", "before", "at", "offset", "time", "zone", "working_hours", "wait_limit", "if_empty", "late_limit")
+TIME_CHOICES = {"working_hours": ("none", "company", "responsible"), "if_empty": ("wait", "skip", "run")}
+
+
 def _timing_options(checked: Checked, pointer: str, timing: Json, mode: str) -> None:
+    for name in timing:
+        if name not in TIME_KEYS:
+            checked.find(f"{pointer}/{name}", "unknown_key", f"A time has no key {name}; there are {', '.join(TIME_KEYS)}.")
     if mode != "at" or "offset" in timing:
         _expect(checked, f"{pointer}/offset", lambda: parsed_offset(timing.get("offset", "" if mode == "before" else "0s")))
     if "time" in timing and not is_local_time(timing["time"]):
         checked.find(f"{pointer}/time", "bad_time", 'A time of day is quoted: "09:30".')
     if mode == "at" and "time" not in timing:
         checked.find(f"{pointer}/time", "time_required", "at needs a time of day.")
-    if timing.get("working_hours", "none") not in ("none", "company", "responsible"):
-        checked.find(f"{pointer}/working_hours", "bad_time", "working_hours is none, company or responsible.")
-    if timing.get("if_empty", "wait") not in ("wait", "skip", "run"):
-        checked.find(f"{pointer}/if_empty", "bad_time", "if_empty is wait, skip or run.")
+    for name, allowed in TIME_CHOICES.items():
+        if name in timing and timing[name] not in allowed:
+            checked.find(f"{pointer}/{name}", "bad_time", f"{name} is one of {', '.join(allowed)}.")
+    for name in ("wait_limit", "late_limit"):
+        if name in timing and not (name == "late_limit" and timing[name] == "none"):
+            _expect(checked, f"{pointer}/{name}", partial(parsed_offset, timing[name]))
+    _zone(checked, pointer, timing)
+
+
+def _zone(checked: Checked, pointer: str, timing: Json) -> None:
+    zone = timing.get("zone")
+    if zone is not None and zone not in ("pipeline", "company", "assignee") and not is_zone(zone):
+        checked.find(f"{pointer}/zone", "bad_zone", f"{zone} is no time zone; write pipeline, company or a name like Europe/Berlin.")
+
+
+def is_zone(name: Any) -> bool:
+    try:
+        return isinstance(name, str) and bool(ZoneInfo(name))
+    except (KeyError, ValueError, OSError):
+        return False
 
 
 def _expect(checked: Checked, pointer: str, parse: Callable[[], object]) -> None:
@@ -411,11 +486,22 @@ def _shape(s: Setting, value: Any, place: StageName) -> tuple[str, str] | None:
             bad = not isinstance(value, dict) or not all(isinstance(v, str) for v in value.values())
             return ("wrong_type", f"{s.name} maps names to texts.") if bad else None if value else ("empty_map", f"{s.name} is empty.")
         case "recipients":
-            return None if isinstance(value, str | list) and value else ("empty_list", f"{s.name} names nobody.")
+            return _recipients(s, value)
+        case "customers":
+            known = value in ("none", "all", "primary") or (isinstance(value, str) and value.startswith("contact:"))
+            return None if known else ("wrong_type", f"{s.name} is none, all, primary or contact:<id>.")
         case "deadline":
             return None if isinstance(value, dict) else ("bad_time", f"{s.name} is a map: {{ day: tomorrow, time: \"14:00\" }}.")
         case _:
             return _text(s, value)
+
+
+def _recipients(s: Setting, value: Any) -> tuple[str, str] | None:
+    if not isinstance(value, str | list) or not value:
+        return "empty_list", f"{s.name} names nobody."
+    if isinstance(value, list) and (len(value) > (s.most or 10) or not all(isinstance(item, str) for item in value)):
+        return "out_of_range", f"{s.name} names at most {s.most} people."
+    return None
 
 
 def _chosen(s: Setting, value: Any, code: str) -> tuple[str, str] | None:
@@ -462,8 +548,7 @@ def _referred(checked: Checked, pointer: str, s: Setting, value: Any, names: Nam
     match s.kind:
         case "person" | "people" | "recipients":
             for person in value if isinstance(value, list) else [value]:
-                if str(person).startswith("user:"):
-                    _person(checked, pointer, person, names)
+                _meant(checked, pointer, s, person, names)
         case "pipeline":
             _pipeline(checked, pointer, value, names)
         case "room":
@@ -481,6 +566,17 @@ def _referred(checked: Checked, pointer: str, s: Setting, value: Any, names: Nam
                 checked.find(pointer, "unknown_template", f"There is no details template {value}.")
         case _:
             pass
+
+
+def _meant(checked: Checked, pointer: str, s: Setting, person: Any, names: Names) -> None:
+    """default, responsible, user:<code>, role:<name> for notices, or a placeholder where the setting takes one."""
+    if person in ("default", "responsible") or (s.template and condition.is_template(person)):
+        return
+    if s.kind == "recipients" and isinstance(person, str) and person.startswith("role:"):
+        if person.removeprefix("role:") not in names.roles:
+            checked.find(pointer, "unknown_role", f"Nobody has the role {person.removeprefix('role:')}.")
+        return
+    _person(checked, pointer, person, names)
 
 
 def _known(checked: Checked, pointer: str, name: str, id: str | None, code: str, detail: str) -> None:

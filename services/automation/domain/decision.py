@@ -336,7 +336,7 @@ def _move(trigger: Trigger, heard: Heard, card: Card) -> MoveAsked:
     )
 
 
-REASONS = ("past_target", "final_stage", "already_there", "condition_false", "not_in_scope", "loop", "other_pipeline", "disabled")
+REASONS = ("past_target", "final_stage", "already_there", "condition_false", "not_in_scope", "loop", "other_pipeline")
 
 
 def _best_reason(verdicts: Sequence[Verdict]) -> str:
@@ -363,8 +363,6 @@ def _verdict(trigger: Trigger, heard: Heard, scope: Scope, situation: Situation)
     card = situation.card
     if card.deleted:
         return _Candidate(trigger, "element_deleted")
-    if not trigger.enabled:
-        return _Candidate(trigger, "disabled")
     if trigger.pipeline_id != card.pipeline.id:
         return _Candidate(trigger, "other_pipeline")
     if trigger.trigger_id in heard.chain or len(heard.chain) >= MOST_IN_CHAIN:

@@ -99,11 +99,6 @@ def rule_of(rule_id: str, version: int, owner_id: str, definition: Json, referen
 def complete_rule(definition: Json) -> Json:
     """A rule's text with every default filled in, in the order of the format. What is no known rule type keeps its settings."""
     known = catalogue.RULE_TYPES.get(str(definition.get("type")))
-    settings = dict(definition.get("settings") or {})
-    if known is not None:
-        settings = {s.name: settings.get(s.name, s.default) for s in known.settings} | {
-            name: value for name, value in settings.items() if known.setting(name) is None
-        }
     return {
         "id": definition.get("id"),
         "type": definition.get("type"),
@@ -113,7 +108,7 @@ def complete_rule(definition: Json) -> Json:
         "timing": definition.get("timing", "immediate"),
         "condition": definition.get("condition"),
         "also_at_arrival": definition.get("also_at_arrival", False),
-        "settings": settings,
+        "settings": _filled(definition.get("settings"), known.settings if known else ()),
         "on_exit": definition.get("on_exit", "cancel"),
         "on_unresolved": definition.get("on_unresolved") or (known.on_unresolved if known else "empty"),
         "continue_on_failure": definition.get("continue_on_failure", False),
@@ -139,7 +134,6 @@ class Trigger:
     fallback_user: str | None = None
     allow_back: bool = False
     allow_reopen: bool = False
-    enabled: bool = True
     owner_id: str = ""
     settings: Json = field(default_factory=dict)
     references: Json = field(default_factory=dict)
@@ -159,20 +153,21 @@ def trigger_of(trigger_id: str, version: int, place: tuple[str, str, int], owner
         d["fallback_user"],
         d["allow_back"],
         d["allow_reopen"],
-        d["enabled"],
         owner_id,
         d["settings"],
         references,
     )
 
 
+def _filled(given: object, known: tuple[catalogue.Setting, ...]) -> Json:
+    """Settings with their defaults; unknown ones stay, for the checker to name."""
+    settings = given if isinstance(given, dict) else {}
+    names = {s.name for s in known}
+    return {s.name: settings.get(s.name, s.default) for s in known} | {n: v for n, v in settings.items() if n not in names}
+
+
 def complete_trigger(definition: Json) -> Json:
     known = catalogue.TRIGGER_TYPES.get(str(definition.get("type")))
-    settings = dict(definition.get("settings") or {})
-    if known is not None:
-        settings = {s.name: settings.get(s.name, s.default) for s in known.settings} | {
-            name: value for name, value in settings.items() if name not in {s.name for s in known.settings}
-        }
     return {
         "id": definition.get("id"),
         "type": definition.get("type"),
@@ -184,5 +179,5 @@ def complete_trigger(definition: Json) -> Json:
         "allow_back": definition.get("allow_back", False),
         "allow_reopen": definition.get("allow_reopen", False),
         "enabled": definition.get("enabled", True),
-        "settings": settings,
+        "settings": _filled(definition.get("settings"), known.settings if known else ()),
     }

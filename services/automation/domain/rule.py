@@ -234,7 +234,7 @@ def evolve(rule: DefinedRule, event: RuleEvent) -> DefinedRule:
                 "draft", event.element_type, event.pipeline_id, event.stage_id, event.position, event.owner_id, event.definition
             )
         case RuleEdited(definition=definition, owner_id=owner_id):
-            return replace(rule, draft=definition, owner_id=owner_id)
+            return replace(rule, draft=None if definition == rule.definition else definition, owner_id=owner_id)
         case RulePublished(version=version, definition=definition, references=references, rollout=rollout):
             kept = replace(rule, state="published", draft=None, version=version, definition=definition)
             return replace(kept, references=references, rollout=rollout, invalid=None)
