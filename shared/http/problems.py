@@ -174,7 +174,8 @@ def problem_of(error: BaseException, about: About) -> Answer:
         case Rejected():
             return problem(slug_of(error.code), error.status, error.detail, about, error.errors)
         case Conflict():
-            return problem("conflict", 409, "Other requests changed or held the same thing three times in a row. Nothing of this one was stored.", about)
+            detail = "Other requests changed or held the same thing three times in a row. Nothing of this one was stored."
+            return problem("conflict", 409, detail, about)
         case NotYet():
             return problem("not-yet", 409, str(error) or KINDS["not-yet"].title + ".", about).with_header("Retry-After", "1")
         case Unavailable():
