@@ -187,7 +187,7 @@ async def test_a_command_of_another_tenant_reaches_nothing_of_this_one(post: Pos
     await post.deliver(house.record(create_invoice(invoice)))
     before = await house.rows("select stream, version from events where tenant = $1 order by position", house.tenant)
     await house.forget()
-    cancel = billing.CancelInvoice(request_id=str(uuid4()), invoice_id=id_of(invoice), if_untouched=False, reason="not mine", origin=origin())
+    cancel = billing.CancelInvoice(request_id=str(uuid4()), invoice_id=id_of(invoice), if_untouched=False, reason="theirs", origin=origin())
     await post.beside_a_good_one(header("ce_tenantid", str(uuid4()).encode())(house.record(cancel)))
 
     assert (await house.one("CommandRejected"))["code"] == "not_found"
