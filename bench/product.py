@@ -38,7 +38,7 @@ from shared.runtime.service import Service
 
 ALL = ("deals", "automation", "billing", "scheduler", "notifications")
 WARM = 2_000
-LEAD = 20.0
+LEAD = 40.0
 """Seconds from the first SetTimer to the first due time: all are armed by then, or the run counts for nothing."""
 
 

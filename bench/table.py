@@ -50,6 +50,8 @@ class Measured:
     value: float
     product: float
     floor: float
+    cpu: float
+    """The product's CPU per item as a multiple of the floor's: it holds where a busy machine spoils all that is timed."""
     rounds: int
     quiet: int
 
@@ -108,7 +110,8 @@ def measured(goal: Goal, rounds: Sequence[Round]) -> Measured:
     shown = _shown_of(goal)
     product = median([shown(round.product) for round in counted]) if shown else float("nan")
     floor = median([shown(floor) for round in counted for floor in round.floors]) if shown else float("nan")
-    return Measured(goal, median([goal.value(round) for round in counted]), product, floor, len(rounds), len(quiet))
+    cpu = median([round.ratio(_cpu) for round in counted]) if shown else float("nan")
+    return Measured(goal, median([goal.value(round) for round in counted]), product, floor, cpu, len(rounds), len(quiet))
 
 
 def _shown_of(goal: Goal) -> Callable[[Result], float] | None:
@@ -121,7 +124,7 @@ def _shown_of(goal: Goal) -> Callable[[Result], float] | None:
 
 def printed(rows: Sequence[Measured]) -> str:
     """A Markdown table."""
-    head = ("goal", "measured", "must", "met", "product", "floor", "quiet rounds")
+    head = ("goal", "measured", "must", "met", "product", "floor", "CPU x", "quiet rounds")
     body = [_cells(row) for row in rows]
     widths = [max(len(cell) for cell in column) for column in zip(head, *body, strict=True)]
     lines = [head, tuple("-" * width for width in widths), *body]
@@ -131,7 +134,7 @@ def printed(rows: Sequence[Measured]) -> str:
 def _cells(row: Measured) -> tuple[str, ...]:
     goal = row.goal
     must = f"{'>=' if goal.at_least else '<='} {goal.must:g} {goal.unit}"
-    beside = (_figure(value) for value in (row.product, row.floor))
+    beside = (_figure(value) for value in (row.product, row.floor, row.cpu))
     return goal.name, f"{row.value:.2f} {goal.unit}", must, "yes" if row.met else "NO", *beside, f"{row.quiet} of {row.rounds}"
 
 
