@@ -19,11 +19,13 @@ REGISTRIES = [
     ("proxy", "golang", "org"),
 ]
 """In parts, so that this file passes its own test."""
+GENERAL = frozenset(("/", "app", "build", "home", "mnt", "opt", "root", "src", "srv", "tmp", "usr", "var", "workspace"))
+"""Folders that are on every machine: a checkout below /tmp must not forbid the word."""
 
 
 def places() -> re.Pattern[str]:
     """The checkout's folder and the one around it, the home folder, known registries, and those this environment is set to use."""
-    folders = [folder for folder in (ROOT, ROOT.parent, Path.home()) if len(folder.parts) > 1]
+    folders = [folder for folder in (ROOT, ROOT.parent, Path.home()) if not GENERAL.issuperset(folder.parts)]
     hosts = {".".join(parts) for parts in REGISTRIES}
     settings = [value for name, value in os.environ.items() if re.search(r"INDEX_URL|REGISTRY|_PROXY$", name)]
     hosts |= {found for value in settings for found in re.findall(r"//(?:[^@/]*@)?([^:/]+)", value)} - {"localhost", "127.0.0.1"}
