@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -20,6 +21,8 @@ from shared.es.errors import Fault
 from shared.es.view import Row
 
 LONGEST = 256 * 1024
+DEEPEST = 32
+MOST_WHOLE = 2**53
 
 
 class Unreadable(ValueError):
@@ -27,12 +30,25 @@ class Unreadable(ValueError):
 
 
 class _Loader(yaml.SafeLoader):
-    """The core of YAML: no anchors, no tags of other programs, no key twice."""
+    """The core schema of YAML 1.2: no anchors, no tags, no key twice; `no` is a word and 14:00 is text."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
+        peek: Any = self.peek_event
+        event = peek()
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
             raise Unreadable("anchors and aliases are not allowed")
+        if getattr(event, "tag", None) is not None:
+            raise Unreadable("tags are not allowed")
         return super().compose_node(parent, index)
+
+
+CORE = (
+    ("bool", re.compile(r"true|True|TRUE|false|False|FALSE"), "tTfF"),
+    ("null", re.compile(r"~|null|Null|NULL|"), ["~", "n", "N", ""]),
+    ("int", re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+"), "-+0123456789"),
+    ("float", re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?"), "-+.0123456789"),
+)
+"""What plain text may mean besides text."""
 
 
 def _map(loader: _Loader, node: yaml.MappingNode) -> Json:
@@ -45,10 +61,18 @@ def _map(loader: _Loader, node: yaml.MappingNode) -> Json:
 
 
 _Loader.add_constructor("tag:yaml.org,2002:map", _map)
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in _Loader.yaml_implicit_resolvers.items()
-}
+def _whole(loader: _Loader, node: yaml.ScalarNode) -> int:
+    text = str(loader.construct_scalar(node))
+    number = int(text, 0) if text.startswith(("0o", "0x")) else int(text)
+    if abs(number) > MOST_WHOLE:
+        raise Unreadable(f"line {node.start_mark.line + 1}: a number this large is written as text")
+    return number
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _whole)
+_Loader.yaml_implicit_resolvers = {}
+for _kind, _shape, _first in CORE:
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", re.compile(rf"^(?:{_shape.pattern})$"), list(_first))
 
 
 def documents_of(text: str) -> list[Json]:
@@ -57,14 +81,23 @@ def documents_of(text: str) -> list[Json]:
         raise Unreadable(f"a text of rules has at most {LONGEST} bytes")
     try:
         found = [document for document in yaml.load_all(text, _Loader) if document is not None]
-    except yaml.YAMLError as error:
+    except Unreadable:
+        raise
+    except (yaml.YAMLError, ValueError) as error:
         raise Unreadable(" ".join(str(error).split())[:300]) from None
     except RecursionError:
         raise Unreadable("the text is nested too deeply") from None
+    if not all(_is_flat(document, DEEPEST) for document in found):
+        raise Unreadable(f"the text is nested more than {DEEPEST} levels deep")
     documents = found[0] if len(found) == 1 and isinstance(found[0], list) else found
     if not all(isinstance(document, dict) for document in documents):
         raise Unreadable("a text of rules is a list of documents, each a map")
     return list(documents)
+
+
+def _is_flat(value: Any, levels: int) -> bool:
+    members = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return levels > 0 and all(_is_flat(member, levels - 1) for member in members)
 
 
 # ------------------------------------------------------------------------------------------------ names

@@ -636,7 +636,7 @@ def _target_stage(checked: Checked, s: Json, place: StageName, names: Names) -> 
         checked.find("/settings/initial_stage", "target_missing", f"Stage {code} is being removed.")
     elif stage[0] == place.stage_id:
         checked.find("/settings/initial_stage", "target_is_own_stage", "A copy into the rule's own stage would never end (D41).")
-    else:
+    elif s["initial_stage"] != "first":
         checked.references[f"stage:{s['pipeline']}/{code}"] = stage[0]
 
 

@@ -247,9 +247,9 @@ def _typed(value: Any, kind: str) -> Any:
 
 
 def _number(value: Any) -> Decimal:
-    if isinstance(value, bool) or not isinstance(value, int | str | Decimal):
+    if isinstance(value, bool) or not isinstance(value, int | str | float | Decimal):
         raise ValueError("not a number")
-    number = Decimal(value)
+    number = Decimal(str(value))
     if not number.is_finite():
         raise ValueError("not a number")
     return number

@@ -142,7 +142,7 @@ def _change(value: Value, c: ChangeValue) -> Sequence[ValueEvent]:
     for name in ("value_type", "multiple", "visibility"):
         wanted = getattr(c, name)
         if wanted is not None and wanted != getattr(value, name):
-            raise Rejected("type_is_fixed", f"{name} cannot change.", errors=(Fault(f"/{name}", "type_is_fixed", "It is fixed."),))
+            raise Rejected("type_is_fixed", f"{name} cannot change.", errors=(Fault(f"#/{name}", "type_is_fixed", "It is fixed."),))
     _must_fit(value.value_type, value.multiple, c.value)
     return [ValueChanged(value.value, c.value)] if c.value != value.value else []
 
@@ -159,7 +159,7 @@ def _write(value: Value, c: WriteValue) -> Sequence[ValueEvent]:
 def _must_fit(value_type: str, multiple: bool, value: Any) -> None:
     if not fits(value_type, multiple, value):
         detail = f"This is no {'list of ' if multiple else ''}{value_type}."
-        raise Rejected("wrong_type", detail, status=422, errors=(Fault("/value", "wrong_type", detail),))
+        raise Rejected("wrong_type", detail, status=422, errors=(Fault("#/value", "wrong_type", detail),))
 
 
 def fits(value_type: str, multiple: bool, value: Any) -> bool:
