@@ -134,14 +134,14 @@ def _special(leaf: Leaf, actual: Any, scope: Scope, text: Callable[[str], str]) 
         return actual != typed(scope.remembered.get(leaf.name), leaf.kind), None
     if actual is None:
         return leaf.op in HOLD_WHEN_MISSING, None
+    expected = literal(text(leaf.value), leaf.kind, leaf.op) if leaf.template else leaf.expected
+    if expected is None and leaf.op not in NO_LITERAL:
+        return leaf.op in HOLD_WHEN_MISSING, "literal_missing"
     if leaf.op == "in_department":
         person: Person | None = scope.card.people.get(str(actual))
-        return person is not None and person.department == leaf.expected, None
+        return person is not None and person.department == expected, None
     if leaf.op in ("within_last", "within_next"):
-        return _within(leaf, actual, scope), None
-    expected = literal(text(leaf.value), leaf.kind, leaf.op) if leaf.template else leaf.expected
-    if expected is None and leaf.op not in ("empty", "not_empty"):
-        return leaf.op in HOLD_WHEN_MISSING, "literal_missing"
+        return _within(leaf.op, actual, expected, scope), None
     return _compared(leaf, actual, expected, scope)
 
 
@@ -156,11 +156,11 @@ def _compared(leaf: Leaf, actual: Any, expected: Any, scope: Scope) -> tuple[boo
     return leaf.test(actual.amount, amounts if isinstance(expected, tuple) and not isinstance(expected, Money) else amounts[0]), None
 
 
-def _within(leaf: Leaf, actual: date | datetime, scope: Scope) -> bool:
+def _within(op: str, actual: date | datetime, offset: Mapping[str, int], scope: Scope) -> bool:
     now: date | datetime = scope.now if isinstance(actual, datetime) else scope.local_now().date()
-    if leaf.op == "within_last":
-        return _shifted(now, leaf.expected, -1) <= actual <= now
-    return now <= actual <= _shifted(now, leaf.expected, 1)
+    if op == "within_last":
+        return _shifted(now, offset, -1) <= actual <= now
+    return now <= actual <= _shifted(now, offset, 1)
 
 
 def _shifted(at: date | datetime, offset: Mapping[str, int], sign: int) -> date | datetime:
@@ -392,7 +392,8 @@ def _leaf_of(condition: Json, kinds: Mapping[str, str], users: Mapping[str, str]
         kind = "amount"
     template = is_template(value)
     expected = None if template else literal(_people(value, users) if kind == "user" else value, kind, op)
-    special = template or kind in SPECIAL or op in SPECIAL
+    unfit = expected is None and op not in NO_LITERAL
+    special = template or unfit or kind in SPECIAL or op in SPECIAL
     return Leaf(path, op, value, kind, name, f"{kind} {name}", test, expected, template, special)
 
 

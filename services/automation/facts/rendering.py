@@ -98,6 +98,8 @@ class Branch(Mapping[str, Any]):
 
     def __str__(self) -> str:
         """A path that leads somewhere and is shown itself: `{{responsible}}` is a name."""
+        if self._path == "now":
+            return self._scope.local_now().isoformat(timespec="seconds")
         value = self._scope.value(normal(self._path))
         if value is None:
             self._seen.missing.append(self._path)
@@ -307,7 +309,7 @@ def render(source: str, scope: Scope) -> Rendered:
     """Fills a template on the facts of one run. Never raises: what went wrong is a sentence in `error`."""
     card, seen = scope.card, Notes()
     roots: dict[str, Any] = {name: Branch(scope, seen, name) for name in ROOTS}
-    roots |= {"now": scope.local_now().isoformat(), "arrival": scope.arrival, "rule": {"name": scope.rule_name}}
+    roots |= {"arrival": scope.arrival, "rule": {"name": scope.rule_name}}
     try:
         template = _parsed(source, card.zone, card.pipeline.language, str(card.fields.get("currency") or "EUR"))
         text = template.render(**roots)
