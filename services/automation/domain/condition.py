@@ -403,7 +403,7 @@ def _names_a_currency(value: Any) -> bool:
 
 def _people(value: Any, users: Mapping[str, str]) -> Any:
     if isinstance(value, list):
-        return [users.get(item, item) for item in value]
+        return [_people(item, users) for item in value]
     return users.get(value, value) if isinstance(value, str) else value
 
 

@@ -137,14 +137,11 @@ def _plain(value: Any, path: str, scope: Scope) -> Any:
     return Listed(value) if isinstance(value, list | tuple) else value
 
 
-class Listed(list[Any]):
+class Listed(tuple[Any, ...]):
     """A list that reads `a, b` where it is shown as it is (G37)."""
 
     def __str__(self) -> str:
         return ", ".join(str(item.get("name", "")) if isinstance(item, Mapping) else str(item) for item in self)
-
-    def __liquid__(self) -> str:
-        return str(self)
 
 
 # ------------------------------------------------------------------------------------------------ filters
