@@ -101,7 +101,7 @@ def check_rule(text: Json, place: StageName, names: Names, above: Sequence[Neigh
     key = text.get("id")
     if not isinstance(key, str) or not SLUG.fullmatch(key):
         checked.find("/id", "setting_required" if key is None else "bad_code", "A rule has an id like send_link, unique on its stage.")
-    if key in {n.key for n in above} or key in below:
+    if key in [n.key for n in above] or key in below:
         checked.find("/id", "duplicate_id", f"Another rule of the stage is called {key}.")
     if len(above) >= MOST_RULES:
         checked.find("/id", "too_many_rules", f"A stage has at most {MOST_RULES} rules.")
@@ -431,7 +431,8 @@ def _rule_type(checked: Checked, place: StageName, names: Names, paths: _Paths) 
     d = checked.definition
     known = RULE_TYPES.get(str(d["type"]))
     if known is None:
-        code = "rule_type_retired" if d["type"] in catalogue.RETIRED else "setting_required" if d["type"] is None else "unknown_rule_type"
+        unknown = "setting_required" if d["type"] is None else "unknown_rule_type"
+        code = "rule_type_retired" if str(d["type"]) in catalogue.RETIRED else unknown
         checked.find("/type", code, f"There is no rule type {d['type']}.")
         return
     if place.element_type not in known.element_types:

@@ -23,6 +23,9 @@ from services.automation.domain.visit import Rendered
 
 LONGEST_SOURCE = 8 * 1024
 LONGEST_TEXT = 64_000
+MOST_READS = 20_000
+LARGEST = 30
+"""Digits of the largest number a filter takes."""
 ALLOWED_TAGS = ("if", "unless", "for")
 
 
@@ -65,11 +68,17 @@ class Missing:
 
 
 class Notes:
-    """What was found missing while one text was filled."""
+    """What was found missing while one text was filled, and how much was read: a budget, because loops multiply."""
 
     def __init__(self) -> None:
         self.missing: list[str] = []
         self.required: list[str] = []
+        self._reads = 0
+
+    def reads(self) -> None:
+        self._reads += 1
+        if self._reads > MOST_READS:
+            raise TemplateProblem("template_error", f"A template reads at most {MOST_READS} values.")
 
 
 class Branch(Mapping[str, Any]):
@@ -79,6 +88,7 @@ class Branch(Mapping[str, Any]):
         self._scope, self._seen, self._path = scope, seen, path
 
     def __getitem__(self, name: str) -> Any:
+        self._seen.reads()
         path = f"{self._path}.{name}" if self._path else str(name)
         if path in BRANCHES:
             return Branch(self._scope, self._seen, path)
@@ -160,9 +170,12 @@ def _required(value: Any) -> Any:
 
 def _number(value: Any) -> Decimal:
     try:
-        return Decimal(str(value["amount"] if isinstance(value, Mapping) else value))
+        number = Decimal(str(value["amount"] if isinstance(value, Mapping) else value))
     except (InvalidOperation, KeyError, TypeError):
-        raise TemplateProblem("template_error", f"{value!r} is no number.") from None
+        raise TemplateProblem("template_error", f"{str(value)[:100]!r} is no number.") from None
+    if not number.is_finite() or abs(number.adjusted()) > LARGEST:
+        raise TemplateProblem("template_error", f"{str(value)[:100]!r} is too large a number.")
+    return number
 
 
 def _counted(calculate: Callable[[Decimal, Decimal], Decimal]) -> Callable[[Any, Any], Any]:
@@ -231,6 +244,38 @@ def _business_days(value: Any, days: Any) -> Any:
     return at.isoformat()
 
 
+def _within_length(length: int) -> None:
+    if length > LONGEST_TEXT:
+        raise TemplateProblem("template_error", f"The text would be longer than {LONGEST_TEXT} characters.")
+
+
+def _replace(value: Any, old: Any, new: Any = "") -> Any:
+    """Measured before it is made: a few replacements in a row could fill the memory."""
+    text, old, new = str(value), str(old), str(new)
+    _within_length(len(text) + text.count(old) * max(len(new) - len(old), 0))
+    return text.replace(old, new)
+
+
+def _append(value: Any, text: Any) -> str:
+    return _joined_up(str(value), str(text))
+
+
+def _prepend(value: Any, text: Any) -> str:
+    return _joined_up(str(text), str(value))
+
+
+def _joined_up(first: str, second: str) -> str:
+    _within_length(len(first) + len(second))
+    return first + second
+
+
+def _join(value: Any, separator: Any = ", ") -> str:
+    parts = [str(part) for part in value] if isinstance(value, list | tuple) else [str(value)]
+    between = str(separator)
+    _within_length(sum(map(len, parts)) + len(parts) * len(between))
+    return between.join(parts)
+
+
 def _money(language: str, currency: str) -> Callable[..., Any]:
     def filtered(value: Any) -> Any:
         if isinstance(value, Missing):
@@ -244,10 +289,7 @@ def _money(language: str, currency: str) -> Callable[..., Any]:
 # ------------------------------------------------------------------------------------------------ templates
 
 
-KEPT_FILTERS = (
-    *("upcase", "downcase", "capitalize", "strip", "truncate", "replace", "append", "prepend"),
-    *("first", "last", "size", "join"),
-)
+KEPT_FILTERS = ("upcase", "downcase", "capitalize", "strip", "truncate", "first", "last", "size")
 
 
 class Placeholders(Environment):
@@ -267,12 +309,45 @@ class Placeholders(Environment):
         self.filters |= OWN_FILTERS
 
 
-_REQUIRED = re.compile(r"\|\s*required\b")
-"""Liquid keeps the word for itself: the filter goes by another name inside."""
+RESERVED = "true|false|nil|null|empty|blank|and|or|contains|not|in|offset|limit|reversed|cols|continue|with|for|as|required|if|else|by"
+"""Words that Liquid keeps for itself: as parts of a path (`const.limit`) they are written in brackets for it."""
+_OPENING = re.compile(r"\{[{%]")
+_WORDS = re.compile(
+    rf"""'[^']*'|"[^"]*"|(?P<required>\|\s*required\b)|\.(?P<word>{RESERVED})(?![\w-])|(?<=[A-Za-z_-])\.(?P<number>\d+)(?![\w-])"""
+)
+
+
+def _for_liquid(source: str) -> str:
+    """The same template in words that Liquid understands; texts between placeholders and quoted ones stay.
+
+    Raises TemplateProblem for what is not closed: Liquid's own search for it takes time with the square of the length."""
+    parts: list[str] = []
+    at = 0
+    while (opening := _OPENING.search(source, at)) is not None:
+        start = opening.start()
+        end = source.find("}}" if opening[0] == "{{" else "%}", start + 2) + 2
+        if end < 2 or _OPENING.search(source, start + 2, end) is not None:
+            raise TemplateProblem("bad_template", f"A placeholder is opened and not closed: {source[start : start + 40]}")
+        parts += (source[at:start], _WORDS.sub(_word_for_liquid, source[start:end]))
+        at = end
+    return "".join((*parts, source[at:]))
+
+
+def _word_for_liquid(found: re.Match[str]) -> str:
+    if found["required"]:
+        return "| must_have"
+    name = found["word"] or found["number"]
+    return f"['{name}']" if name else found[0]
+
+
 KEPT_TAGS = (*ALLOWED_TAGS, "output", "literal", "illegal", "content", "echo", builtin_tags.__name__)
 OWN_FILTERS: dict[str, Callable[..., Any]] = {
     "default": _default,
     "must_have": _required,
+    "replace": _replace,
+    "append": _append,
+    "prepend": _prepend,
+    "join": _join,
     "plus": _counted(lambda a, b: a + b),
     "minus": _counted(lambda a, b: a - b),
     "times": _counted(lambda a, b: a * b),
@@ -296,7 +371,7 @@ def _parsed(source: str, zone: str, language: str, currency: str) -> BoundTempla
     if len(source) > LONGEST_SOURCE:
         raise TemplateProblem("template_too_long", f"A template has at most {LONGEST_SOURCE} characters.")
     try:
-        return _environment(zone, language, currency).from_string(_REQUIRED.sub("| must_have", source))
+        return _environment(zone, language, currency).from_string(_for_liquid(source))
     except (LiquidError, RecursionError) as error:
         code = "unknown_filter" if "filter" in str(error).lower() else "bad_template"
         raise TemplateProblem(code, str(error).splitlines()[0][:300]) from None
@@ -329,4 +404,14 @@ def check(source: str) -> Iterable[str]:
     unknown = [name for name in found.filters if name not in (*KEPT_FILTERS, *OWN_FILTERS, "date", "money")]
     if unknown:
         raise TemplateProblem("unknown_filter", f"There is no filter {unknown[0]}.")
-    return [str(variable) for variables in found.globals.values() for variable in variables]
+    return [_path(variable.segments) for variables in found.globals.values() for variable in variables]
+
+
+def _path(segments: Iterable[Any]) -> str:
+    """`const.limit` from its parts; an index or a path in brackets ends it."""
+    parts: list[str] = []
+    for segment in segments:
+        if not isinstance(segment, str):
+            break
+        parts.append(segment)
+    return ".".join(parts)

@@ -122,7 +122,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "copy_deal": {"pipeline": "installation"},
     "create_recurring_lead": {"title": "Renewal {{company.name}}"},
     "get_details": {"element": "contact", "template": "person", "address_type": "delivery"},
-    "change_details": {"element": "contact", "template": "person", "fields": {"city": "{{contact.uf.city}}"}},
+    "change_details": {"element": "contact", "template": "person", "address_type": "business", "fields": {"city": "{{contact.uf.city}}"}},
     "change_variable": {"variable": "street", "value": "Neuweg"},
     "send_sms": {"text": "Hello", "to": "+491701234567"},
 }

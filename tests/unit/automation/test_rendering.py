@@ -13,6 +13,8 @@ from services.automation.domain.visit import Rendered
 from services.automation.facts.rendering import TemplateProblem, check, render
 from tests.unit.automation.made import ANNA, NOW, card, pipeline
 
+VALUES = {"const.vat": "19", "var.rate": "2", "const.limit": "500", "const.7": "8", "var.house-nr": "9"}
+
 
 def scope(**changes: Any) -> Scope:
     custom = {
@@ -24,9 +26,12 @@ def scope(**changes: Any) -> Scope:
         "n": "7",
         "day": "2026-03-02",
         "html": "<b>&",
+        "huge": "1e999999999",
+        "nan": "NaN",
+        "empty": "full",
         "total": {"amount": "1234.50", "currency": "USD"},
     }
-    facts = card(fields={"custom": custom, "created_by": ANNA}, values={"const.vat": "19", "var.rate": "2"}, **changes)
+    facts = card(fields={"custom": custom, "created_by": ANNA}, values=VALUES, **changes)
     return Scope(facts, NOW, "2026-03-02T07:00:00.000Z", "Mail", {"link": {"url": "https://x", "state": "succeeded"}})
 
 
@@ -72,6 +77,9 @@ def filled(template: str, **changes: Any) -> str:
         ("{{deal.uf.day | business_days: 5}}", "2026-03-09"),
         ("{{arrival | date: '%H:%M'}} {{rule.name}}", "08:00 Mail"),
         ("{{deal.stage}} {{deal.pipeline}} {{deal.visit_number}}", "payment-expected sales 2"),
+        ("{{const.limit}} {{ deal.uf.empty | default: 'x.limit' }} {{const.7}} {{var.house-nr}}", "500 full 8 9"),
+        ("a | required, {{const.limit | required}}, .limit", "a | required, 500, .limit"),
+        ("{{const.limit | plus: 0.5}}", "500.5"),
     ],
 )
 def test_what_a_template_says(template: str, text: str) -> None:
@@ -114,7 +122,12 @@ def test_what_is_missing_is_named(template: str, missing: tuple[str, ...], requi
         "{% capture x %}{% endcapture %}",
         "{% for x in (1..5000) %}.{% endfor %}",
         "{% for a in (1..900) %}{% for b in (1..900) %}.{% endfor %}{% endfor %}",
-        "{{ 'a' | append: 'b' " + "| append: 'c' " * 600 + "}}" * 0 + "{{",
+        "{{" * 4000,
+        "{{" * 4000 + "}}",
+        "{{deal.title" + " | replace: 'o', 'oooooooooooooooooooo'" * 9 + "}}",
+        "{% for x in (1..31) %}{% for y in (1..31) %}" + "{% if deal.uf.nothing == 'x' %}x{% endif %}" * 60 + "{% endfor %}{% endfor %}",
+        "{{deal.uf.huge | plus: 1}}",
+        "{{deal.uf.nan | plus: 1}}",
         "x" * 9000 + "{{deal.title}}",
     ],
 )
@@ -149,8 +162,9 @@ def test_what_is_refused_when_saved(template: str, code: str) -> None:
 
 
 def test_the_paths_a_template_names() -> None:
-    template = "{% if deal.uf.flag %}{{contact.email | default: const.mail}}{% endif %}{% for l in deal.lines %}{{l.name}}{% endfor %}"
-    assert set(check(template)) == {"deal.uf.flag", "contact.email", "const.mail", "deal.lines"}
+    template = "{% if deal.uf.flag %}{{contact.email | default: const.limit}}{% endif %}{% for l in deal.lines %}{{l.name}}{% endfor %}"
+    assert set(check(template)) == {"deal.uf.flag", "contact.email", "const.limit", "deal.lines"}
+    assert set(check("{{deal.lines[0].name}} {{deal['title']}}")) == {"deal.lines", "deal.title"}
 
 
 @for_all(st.text(max_size=30), st.sampled_from(["{{%s}}", "{%% %s %%}", "{{deal.title | %s}}", "{%% if %s %%}x{%% endif %%}"]))
