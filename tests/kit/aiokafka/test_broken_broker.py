@@ -25,7 +25,7 @@ class Traffic:
         self.sent, self.refused, self.over = 0, 0, False
         patience = Patience(session=6, commit_every=0.05)
         cluster, topics = Cluster(lab.broker.bootstrap), frozenset({topic})
-        self.consumer = Consumer(cluster, f"of-{topic}", topics, self.handle, self.handle_one, folder, patience)
+        self.consumer = Consumer(cluster, f"of-{topic}", topics, self.handle, self.handle_one, folder, patience, end_process=print)
 
     async def handle(self, records: Sequence[KafkaRecord]) -> None:
         self.seen += [int(r.value or b"") for r in records]
