@@ -132,8 +132,8 @@ async def placeholders(door: Annotated[Door, READ], element_type: ElementType = 
 
 async def _outputs(door: Door, stage_id: UUID) -> dict[str, str]:
     async with gathering(door) as rows:
-        rules = await rows.find(views.RULES_BY_STAGE, str(stage_id))
-    known = {r.ready.rule.key: catalogue.RULE_TYPES[r.ready.rule.rule_type] for r in rules if r.ready}
+        (rules,) = await rows.find(views.RULES_BY_STAGE, str(stage_id))
+    known = {ready.rule.key: catalogue.RULE_TYPES[ready.rule.rule_type] for ready in rules.in_force}
     return {f"steps.{key}.{name}": kind for key, t in known.items() for name, kind in (*t.outputs, *catalogue.COMMON_OUTPUTS.items())}
 
 
@@ -953,9 +953,7 @@ SIGNS = {
 
 
 @API.get("/v1/panels/{element_type}/{element_id}", operation_id="panels_get", tags=["runs"])
-async def panel(
-    element_type: ElementType, element_id: UUID, door: Annotated[Door, SEE_RUNS], stage_id: UUID | None = None
-) -> Any:
+async def panel(element_type: ElementType, element_id: UUID, door: Annotated[Door, SEE_RUNS], stage_id: UUID | None = None) -> Any:
     """What the rules of the element's stages did in its latest visit of each, in order; every sign with its reason (G54)."""
     t = views.VISITS_TABLE.c
     query = matching(select(views.VISITS_TABLE), {t.element_id: element_id, t.element_type: element_type, t.stage_id: stage_id})
@@ -1017,7 +1015,7 @@ async def on_run(door: Door, run_id: UUID, verb: Verb) -> Response:
     """A person's verb on one run: the facts are gathered as they are now, the visit decides."""
     place = await place_of_run(door, run_id)
     stage = await stage_now(door, place["element_id"], place["stage_id"])
-    current = next((rule.ready for rule in stage.rules if rule.rule_id == place["rule_id"]), None)
+    current = stage.rules.ready(place["rule_id"])
     asked = asks(place["id"], stage, lambda known, seen: verb(place["rule_id"], known, current))
 
     def answer(done: Result) -> Answer:

@@ -160,9 +160,7 @@ def _origin_of_run(state: Visit, rule_id: str) -> common.Origin:
     """A rule's doing; the chain names it from here on (D40)."""
     run = state.run(rule_id)
     chain = (*state.chain, rule_id)[-10:]
-    return common.Origin(
-        kind="rule", id=rule_id, version=run.rule.version if run else None, visit_id=state.visit_id, chain=chain
-    )
+    return common.Origin(kind="rule", id=rule_id, version=run.rule.version if run else None, visit_id=state.visit_id, chain=chain)
 
 
 def _run_block(state: Visit, rule_id: str) -> dict[str, Any]:
@@ -191,9 +189,7 @@ def _given(state: Visit) -> common.GivenElement:
 
 
 def _scheduled(state: Visit, rule_id: str, waiting_for: str, due_at: str | None) -> Contract:
-    return automation.RunScheduled(
-        **_run_block(state, rule_id), triggered_at=state.arrived_at, due_at=due_at, waiting_for=waiting_for
-    )
+    return automation.RunScheduled(**_run_block(state, rule_id), triggered_at=state.arrived_at, due_at=due_at, waiting_for=waiting_for)
 
 
 def _ended(state: Visit, rule_id: str) -> Contract | None:
@@ -261,7 +257,6 @@ def _ask_invoice(e: action.InvoiceAsked, state: Visit) -> Contract:
     return billing.CreateInvoice(
         **_document(e, state),
         invoice_id=e.request_id,
-        source_sequence=e.source_sequence,
         title=e.title,
         responsible_id=e.responsible_id,
         issue=e.issue,
@@ -273,7 +268,6 @@ def _ask_quote(e: action.QuoteAsked, state: Visit) -> Contract:
     return billing.CreateQuote(
         **_document(e, state),
         quote_id=e.request_id,
-        source_sequence=e.source_sequence,
         title=e.title,
         responsible_id=e.responsible_id,
         skip_if_open_exists=e.skip_if_open_exists,

@@ -142,9 +142,7 @@ def _arrival(message: Message[Any]) -> list[Row]:
     return [{"element_id": element, **place, "automation": e.automation, "at": at}]
 
 
-ARRIVALS = HistoryReplica(
-    ARRIVALS_TABLE, {deals.DealCreated: _arrival, deals.LeadCreated: _arrival, deals.StageChanged: _arrival}
-)
+ARRIVALS = HistoryReplica(ARRIVALS_TABLE, {deals.DealCreated: _arrival, deals.LeadCreated: _arrival, deals.StageChanged: _arrival})
 
 # ------------------------------------------------------------------------------------------------ customers
 

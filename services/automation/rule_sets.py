@@ -61,6 +61,8 @@ def _map(loader: _Loader, node: yaml.MappingNode) -> Json:
 
 
 _Loader.add_constructor("tag:yaml.org,2002:map", _map)
+
+
 def _whole(loader: _Loader, node: yaml.ScalarNode) -> int:
     text = str(loader.construct_scalar(node))
     number = int(text, 0) if text.startswith(("0o", "0x")) else int(text)
@@ -191,9 +193,7 @@ class Planned:
         self.findings.append((Fault(pointer, code, detail), stage, key))
 
 
-def plan_of(
-    documents: Sequence[Json], world: World, owner: str | None, new_id: Callable[[], UUID], *, prune: bool = False
-) -> Planned:
+def plan_of(documents: Sequence[Json], world: World, owner: str | None, new_id: Callable[[], UUID], *, prune: bool = False) -> Planned:
     """What the documents would change. `owner`: who owns new rules; None: the pipeline's owner.
 
     `prune`: rules and triggers on the stages named that the text does not hold are deleted."""
@@ -357,9 +357,7 @@ class _Stage:
             self.planned.find(pointer, target, f"{text['target_stage']} is no stage.", self.path, key)
             return None
         if target.pipeline_id != self.place.pipeline_id:
-            self.planned.find(
-                pointer, "trigger_other_pipeline", "A trigger moves elements of its own pipeline only (D16).", self.path, key
-            )
+            self.planned.find(pointer, "trigger_other_pipeline", "A trigger moves elements of its own pipeline only (D16).", self.path, key)
             return None
         return target
 

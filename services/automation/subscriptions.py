@@ -16,8 +16,8 @@ from services.automation.domain.rule import RULE, DisableRule, InvalidateRule
 from services.automation.domain.trigger import TRIGGER, InvalidateTrigger
 from services.automation.domain.visit import VISIT
 from services.automation.facts.cards import TRIGGERS, card_needs, card_of, needs_of_message, shown_pipeline
-from services.automation.facts.visits import NEEDS_OF_RULE, Judging, Stage, asks, decides, judging, stage_of
-from services.automation.views import DecisionRef, StageRule, VisitRef, WaitingVisit
+from services.automation.facts.visits import NEEDS_OF_RULES, Judging, Stage, asks, decides, judging, stage_of
+from services.automation.views import DecisionRef, VisitRef, WaitingVisit
 from shared.contracts import automation, billing, deals, notifications, scheduler
 from shared.es.addressed import Addressed, Facts
 from shared.es.errors import NotFound, NotYet
@@ -50,7 +50,7 @@ def stage_arrived_at(message: Message[Any]) -> Iterable[str]:
 
 def rules_of(stages: Callable[[M], Iterable[str]]) -> Need[M, Any]:
     """The rules of these stages with what they name."""
-    return Need(views.RULES_BY_STAGE, stages, then=NEEDS_OF_RULE)
+    return Need(views.RULES_BY_STAGE, stages, then=NEEDS_OF_RULES)
 
 
 def stages_of(message: Message[deals.StageChanged]) -> Iterable[str]:
@@ -66,19 +66,19 @@ def must_know(element_id: str, facts: Facts) -> Card:
 
 def arrived(message: Message[Any], facts: Facts) -> Asks:
     """A visit begins where rules wait for it; whoever waited for this element is told."""
-    body, (element_id,) = message.body, element_of(message)
-    card = must_know(element_id, facts)
-    if body.automation == "on":
-        yield from _begin_visit(body, element_id, stage_of(card, body.stage_id, facts))
+    (element_id,) = element_of(message)
+    return _arrived(message.body, element_id, must_know(element_id, facts), facts)
+
+
+def _arrived(body: Arrival, element_id: str, card: Card, facts: Facts) -> Asks:
+    stage = stage_of(card, body.stage_id, facts)
+    if stage.rules.in_force and body.automation == "on":
+        yield from _begin_visit(body, element_id, stage)
     for id in facts.all(views.DECISIONS_FOR_ELEMENT, element_id):
         yield decides(id, judging(card, facts), lambda situation, seen: dec.Learn(element_id, situation, instant(seen.now)))
 
 
 def _begin_visit(body: Arrival, element_id: str, stage: Stage) -> Asks:
-    in_force = tuple(rule.ready for rule in stage.rules if rule.ready is not None)
-    if not in_force:
-        return ()
-
     def arrive(known: vis.Known, seen: Facts) -> vis.Arrive:
         recent = sum(row["runs_started"] for row in seen.all(views.LAST_VISITS, element_id) if _within_a_minute(row, seen))
         return vis.Arrive(
@@ -90,7 +90,7 @@ def _begin_visit(body: Arrival, element_id: str, stage: Stage) -> Asks:
             body.visit_number,
             body.arrived_at,
             body.origin.chain,
-            in_force,
+            stage.rules.in_force,
             known,
             recent,
         )
@@ -106,7 +106,7 @@ def moved(message: Message[deals.StageChanged], facts: Facts) -> Asks:
     body = message.body
     card = must_know(body.element_id, facts)
     yield from asks(body.from_visit_id, stage_of(card, body.from_stage_id, facts), lambda known, seen: vis.Leave("stage_left", known))
-    yield from arrived(message, facts)
+    yield from _arrived(body, body.element_id, card, facts)
     if body.decision_id:
         yield Addressed(DECISION, body.decision_id, dec.Moved(instant(facts.now)))
 
@@ -449,7 +449,7 @@ def published(message: Message[automation.RulePublished], facts: Facts) -> Asks:
         return
     for row in facts.all(views.WAITING_OF_RULE, body.rule_id):
         stage = stage_of(must_know(row["element_id"], facts), row["stage_id"], facts)
-        current = _in_force(body.rule_id, stage.rules)
+        current = stage.rules.ready(body.rule_id)
         if body.waiting == "cancel":
             yield from asks(row["id"], stage, lambda known, seen: vis.RuleGone(body.rule_id, "replaced", known, below=body.version))
         elif current is not None:
@@ -458,10 +458,6 @@ def published(message: Message[automation.RulePublished], facts: Facts) -> Asks:
 
 def _migrated(current: Ready, known: vis.Known, seen: Facts) -> vis.MigrateRun:
     return vis.MigrateRun(current, known)
-
-
-def _in_force(rule_id: str, rules: Iterable[StageRule]) -> Ready | None:
-    return next((rule.ready for rule in rules if rule.rule_id == rule_id), None)
 
 
 def disabled(message: Message[automation.RuleDisabled], facts: Facts) -> Asks:
@@ -548,7 +544,7 @@ def cancel_run(message: Message[automation.CancelRun], facts: Facts) -> Asks:
 
 def retry_run(message: Message[automation.RetryRun], facts: Facts) -> Asks:
     visit_id, rule_id, stage = _run_named(message, facts)
-    current = _in_force(rule_id, stage.rules)
+    current = stage.rules.ready(rule_id)
     if current is None:
         raise NotFound("The rule of this run is not in force.")
     return asks(visit_id, stage, lambda known, seen: vis.RetryRun(rule_id, message.body.retry_from, current, known))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import orjson
 from sqlalchemy import JSON, Boolean, Column, DateTime, Index, Integer, Text
@@ -17,9 +18,13 @@ from services.automation.domain.definition import Ready, Trigger, ready, rule_of
 from services.automation.domain.rule import DefinedRule, RuleEvent, RulePublished
 from services.automation.domain.trigger import DefinedTrigger, TriggerEvent
 from services.automation.domain.visit import Run, TimerAsked, Visit, VisitEvent
+from shared.es.addressed import Key
 from shared.es.aggregate import Json
 from shared.es.recorded import Recorded
 from shared.es.view import HistoryView, Row, SqlFinder, StateView, by_column, history_table, state_table
+
+if TYPE_CHECKING:
+    from shared.runtime.database import Tx
 
 # ------------------------------------------------------------------------------------------------ definitions
 
@@ -104,21 +109,38 @@ class StageRule:
     ready: Ready | None
     named: Mapping[str, str]
 
-    def values(self) -> Iterable[str]:
-        """Ids of constants and variables that it reads."""
-        return (name.removeprefix("value:") for name in self.named if name.startswith("value:"))
-
-    def written(self) -> Iterable[str]:
-        """Ids of variables that it changes."""
-        return (id for name, id in self.named.items() if name.startswith("variable:"))
-
-    def people(self) -> Iterable[str]:
-        return (self.owner_id, *(id for name, id in self.named.items() if name.startswith("user:")))
-
     def files(self) -> Iterable[str]:
         """Ids of the files that it attaches."""
         settings = self.ready.rule.settings if self.ready else {}
         return [str(file) for name in ("files", "attachments") for file in settings.get(name) or ()]
+
+
+OUT_OF_FORCE = {"disabled": "disabled", "deleted": "deleted", "invalid": "disabled"}
+
+
+class StageRules:
+    """The rules of a stage with all that decisions need of them, worked out once for all messages of a batch.
+
+    `standing`: which are off or gone. Ids of `values` read, `people` named, `files` attached by any of them, and `writes`: pairs
+    of a rule and a variable that it changes."""
+
+    def __init__(self, rules: Sequence[StageRule] = ()) -> None:
+        named = [(rule, name.partition(":"), id) for rule in rules for name, id in rule.named.items()]
+        self.rules = tuple(rules)
+        self.in_force = tuple(rule.ready for rule in rules if rule.ready is not None)
+        self.standing = {rule.rule_id: OUT_OF_FORCE[rule.state] for rule in rules if rule.state in OUT_OF_FORCE}
+        self.values = tuple(sorted({parts[2] for _, parts, _ in named if parts[0] == "value"}))
+        self.writes = tuple((rule.rule_id, id) for rule, parts, id in named if parts[0] == "variable")
+        people = (id for _, parts, id in named if parts[0] == "user")
+        self.people = tuple(dict.fromkeys((*(rule.owner_id for rule in rules), *people)))
+        self.files = tuple(dict.fromkeys(file for rule in rules for file in rule.files()))
+
+    def ready(self, rule_id: str) -> Ready | None:
+        """The version in force of a rule."""
+        return next((rule.ready for rule in self.rules if rule.rule_id == rule_id), None)
+
+
+NO_RULES = StageRules()
 
 
 def _stage_rule(row: Row) -> StageRule:
@@ -153,8 +175,8 @@ def _ready(tenant: str, rule_id: str, version: int, owner_id: str, texts: _Texts
     return ready(rule_of(rule_id, version, owner_id, texts.definition, texts.references))
 
 
-RULES_BY_STAGE: SqlFinder[StageRule] = SqlFinder(
-    "rules by stage",
+RULES_OF_STAGE: SqlFinder[StageRule] = SqlFinder(
+    "rules of stage",
     """select w.key, t.*, n.named from unnest($1::uuid[], $2::text[]) as w(tenant, key)
        join rules_v1 t on t.tenant = w.tenant and t.stage_id = w.key
        cross join lateral (
@@ -165,6 +187,19 @@ RULES_BY_STAGE: SqlFinder[StageRule] = SqlFinder(
     _stage_rule,
 )
 
+
+@dataclass(frozen=True, eq=False)
+class ByStage:
+    """Answers every stage with one StageRules, of a stage without rules too."""
+
+    name: str = "rules by stage"
+
+    async def fetch(self, tx: Tx, keys: Collection[Key]) -> Mapping[Key, Sequence[StageRules]]:
+        found = await RULES_OF_STAGE.fetch(tx, keys)
+        return {key: (StageRules(found[key]) if key in found else NO_RULES,) for key in keys}
+
+
+RULES_BY_STAGE = ByStage()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,12 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from uuid import UUID, uuid5
 
 from services.automation.domain import people
 from services.automation.domain.card import Card, Details, Scope, normal
 from services.automation.domain.catalogue import ADDRESS_FIELDS, RULE_TYPES
 from services.automation.domain.definition import Rule
+from services.automation.domain.ids import derived
 from services.automation.domain.timing import Anchors, FieldEmpty, parsed_offset, resolve_deadline, seconds_in
 from shared.es.aggregate import Json
 
@@ -58,7 +58,6 @@ class LinkAsked(Billed):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InvoiceAsked(Billed):
-    source_sequence: int | None = None
     title: str
     responsible_id: str | None = None
     issue: bool = False
@@ -67,7 +66,6 @@ class InvoiceAsked(Billed):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuoteAsked(Billed):
-    source_sequence: int | None = None
     title: str
     responsible_id: str | None = None
     skip_if_open_exists: bool = False
@@ -300,7 +298,7 @@ class Doing:
 
 def request_id(visit_id: str, rule_id: str, step: str) -> str:
     """The effect key as an id: never the attempt (README 3)."""
-    return str(uuid5(UUID(visit_id), f"{rule_id}/{step}"))
+    return derived(visit_id, f"{rule_id}/{step}")
 
 
 def plan(doing: Doing) -> Plan:
@@ -340,7 +338,7 @@ def _created_from(doing: Doing, target: str, *, is_last: bool) -> Asked:
     common: dict[str, Any] = {"title": doing.text("title") or doing.title(), "responsible_id": doing.responsible()}
     if target == "sign_document":
         return _sign_document(doing, common)
-    document = {**doing.request(target), **doing.billed(), **common, "source_sequence": doing.card.sequence or None}
+    document = {**doing.request(target), **doing.billed(), **common}
     skip = bool(doing.setting("skip_if_open_exists"))
     if target == "quote":
         return QuoteAsked(**document, skip_if_open_exists=skip, valid_for_days=_days(doing.setting("valid_for")))
@@ -420,7 +418,7 @@ def _record(doing: Doing) -> Details | None:
     """The default record of the template, else the oldest (ids are sorted by time)."""
     owner = doing.card.company_id if doing.setting("element") == "company" else doing.card.contact_id
     template = doing.setting("template")
-    found = [d for d in doing.card.details if d.owner_id == owner and d.template_code == template]
+    found = [d for d in doing.card.links.details if d.owner_id == owner and d.template_code == template]
     return min(found, key=lambda d: (not d.is_default, d.id), default=None)
 
 
@@ -552,7 +550,7 @@ def _link(doing: Doing) -> tuple[str | None, tuple[str, ...]]:
 
 
 def _missing(files: Sequence[str], card: Card) -> str | None:
-    return next((file for file in files if file in card.removed_files), None)
+    return next((file for file in files if card.links.is_gone(file)), None)
 
 
 def _send_email(doing: Doing) -> Plan:
@@ -565,7 +563,7 @@ def _send_email(doing: Doing) -> Plan:
         "from_employee_id": doing.card.responsible_id if doing.setting("from") == "responsible" else None,
         "reply_to": _reply_to(doing),
         "attachment_ids": files,
-        "language": (doing.card.contact or {}).get("language") or doing.card.pipeline.language,
+        "language": (doing.card.links.contact or {}).get("language") or doing.card.pipeline.language,
     }
     return _to_each(doing, doing.text("to"), ADDRESS, lambda request, to: EmailAsked(**request, to=to, **common))
 

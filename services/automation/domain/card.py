@@ -5,10 +5,10 @@ run's clock and, for triggers, the source event. Reading is total: what is missi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 from zoneinfo import ZoneInfo
 
 from shared.es.aggregate import Json
@@ -86,44 +86,107 @@ RANKS = {"process": 0, "success": 1, "failure": 2}
 NOWHERE = Pipeline("")
 
 
+class Links(Protocol):
+    """What hangs on an element. It is read when it is asked for: most decisions look at little of it."""
+
+    @property
+    def pipeline(self) -> Pipeline: ...
+    @property
+    def contact_id(self) -> str | None: ...
+    @property
+    def contact(self) -> Json | None: ...
+    @property
+    def company_id(self) -> str | None: ...
+    @property
+    def company(self) -> Json | None: ...
+    @property
+    def invoices(self) -> Sequence[Json]: ...
+    @property
+    def details(self) -> Sequence[Details]: ...
+    @property
+    def company_zone(self) -> str: ...
+
+    def person(self, id: str) -> Person | None:
+        """None: not heard of."""
+
+    def person_called(self, text: str) -> Person | None:
+        """Of those the element or its pipeline names: the one with this id or code."""
+
+    def is_gone(self, file_id: str) -> bool:
+        """Whether a file that a rule attaches was removed."""
+
+    def is_open(self, at: datetime) -> bool:
+        """Whether the company works at an instant."""
+
+
 @dataclass(frozen=True, slots=True)
 class Card:
-    """An element with its customer, people, values. `fields` are those of the contracts DealFields and LeadFields."""
+    """An element with what hangs on it. `fields` are those of the contracts DealFields and LeadFields."""
 
     element_type: str
     element_id: str
     fields: Json
-    pipeline: Pipeline
     stage_id: str
     stage_kind: str
     visit_id: str
     visit_number: int
     arrived_at: str
-    sequence: int = 0
-    deleted: bool = False
+    deleted: bool
+    links: Links
+
+    @property
+    def pipeline(self) -> Pipeline:
+        return self.links.pipeline
+
+    @property
+    def contact_id(self) -> str | None:
+        return self.links.contact_id
+
+    @property
+    def company_id(self) -> str | None:
+        return self.links.company_id
+
+    @property
+    def responsible_id(self) -> str | None:
+        found = self.fields.get("responsible_id")
+        return str(found) if found else None
+
+    @property
+    def zone(self) -> str:
+        return self.links.pipeline.zone or self.links.company_zone
+
+    @property
+    def responsible(self) -> Person | None:
+        return self.links.person(self.responsible_id) if self.responsible_id else None
+
+
+@dataclass(frozen=True, slots=True)
+class Linked:
+    """Links that are at hand already."""
+
+    pipeline: Pipeline = NOWHERE
     contact_id: str | None = None
     contact: Json | None = None
     company_id: str | None = None
     company: Json | None = None
-    responsible_id: str | None = None
     people: Mapping[str, Person] = field(default_factory=dict)
-    values: Mapping[str, Any] = field(default_factory=dict)
-    """Constants and variables by `const.<code>` and `var.<code>`."""
-    invoices: tuple[Json, ...] = ()
-    details: tuple[Details, ...] = ()
+    invoices: Sequence[Json] = ()
+    details: Sequence[Details] = ()
     removed_files: frozenset[str] = frozenset()
-    """Of the files that rules attach: those that are gone."""
     company_zone: str = "UTC"
     working_time: Callable[[datetime], bool] = lambda at: True
-    """Whether the company is open at an instant."""
 
-    @property
-    def zone(self) -> str:
-        return self.pipeline.zone or self.company_zone
+    def person(self, id: str) -> Person | None:
+        return self.people.get(id)
 
-    @property
-    def responsible(self) -> Person | None:
-        return self.people.get(self.responsible_id) if self.responsible_id else None
+    def person_called(self, text: str) -> Person | None:
+        return next((person for person in self.people.values() if text in (person.id, person.code)), None)
+
+    def is_gone(self, file_id: str) -> bool:
+        return file_id in self.removed_files
+
+    def is_open(self, at: datetime) -> bool:
+        return self.working_time(at)
 
 
 @dataclass(slots=True)
@@ -136,6 +199,8 @@ class Scope:
     rule_name: str = ""
     steps: Mapping[str, Json] = field(default_factory=dict)
     event: Json = field(default_factory=dict)
+    values: Mapping[str, Any] = field(default_factory=dict)
+    """Constants and variables by `const.<code>` and `var.<code>`."""
     remembered: Json = field(default_factory=dict)
     """Values at arrival of the fields that some condition compares with `changed`."""
     memo: dict[str, Any] = field(default_factory=dict)
@@ -153,7 +218,8 @@ class Scope:
 
     def for_run(self, rule_name: str, steps: Mapping[str, Json]) -> Scope:
         """The same moment for another run: what was read of the element is remembered."""
-        return replace(self, rule_name=rule_name, steps=steps)
+        own = (self.card, self.now, self.arrival, rule_name, steps)
+        return Scope(*own, self.event, self.values, self.remembered, self.memo, self.read)
 
     def local_now(self) -> datetime:
         return self.now.astimezone(zone_of(self.card.zone))
@@ -187,12 +253,12 @@ def _read(scope: Scope, path: str) -> Any:
 
 
 def _of_contact(scope: Scope, rest: str) -> Any:
-    contact = scope.card.contact
+    contact = scope.card.links.contact
     return None if contact is None else _of_customer({**contact, "id": scope.card.contact_id}, rest)
 
 
 def _of_company(scope: Scope, rest: str) -> Any:
-    company = scope.card.company
+    company = scope.card.links.company
     return None if company is None else _of_customer({**company, "id": scope.card.company_id}, rest)
 
 
@@ -222,7 +288,7 @@ def _of_steps(scope: Scope, rest: str) -> Any:
 
 
 def _of_invoices(scope: Scope, rest: str) -> Any:
-    invoices = scope.card.invoices
+    invoices = scope.card.links.invoices
     match rest:
         case "open_count":
             return sum(1 for i in invoices if i["status"] in ("draft", "issued", "partially_paid"))
@@ -243,7 +309,7 @@ def _of_now(scope: Scope, rest: str) -> Any:
         case "weekday":
             return WEEKDAYS[local.weekday()]
         case "working_time":
-            return scope.card.working_time(scope.now)
+            return scope.card.links.is_open(scope.now)
         case _:
             return None
 
@@ -256,8 +322,8 @@ BRANCHES: dict[str, Callable[[Scope, str], Any]] = {
     "invoices": _of_invoices,
     "now": _of_now,
     "uf": lambda scope, rest: (scope.card.fields.get("custom") or NOTHING).get(rest),
-    "const": lambda scope, rest: scope.card.values.get(f"const.{rest}"),
-    "var": lambda scope, rest: scope.card.values.get(f"var.{rest}"),
+    "const": lambda scope, rest: scope.values.get(f"const.{rest}"),
+    "var": lambda scope, rest: scope.values.get(f"var.{rest}"),
     "event": lambda scope, rest: scope.event.get(rest),
     "rule": lambda scope, rest: scope.rule_name if rest == "name" else None,
 }

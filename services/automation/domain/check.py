@@ -492,7 +492,7 @@ def _shape(s: Setting, value: Any, place: StageName) -> tuple[str, str] | None:
             known = value in ("none", "all", "primary") or (isinstance(value, str) and value.startswith("contact:"))
             return None if known else ("wrong_type", f"{s.name} is none, all, primary or contact:<id>.")
         case "deadline":
-            return None if isinstance(value, dict) else ("bad_time", f"{s.name} is a map: {{ day: tomorrow, time: \"14:00\" }}.")
+            return None if isinstance(value, dict) else ("bad_time", f'{s.name} is a map: {{ day: tomorrow, time: "14:00" }}.')
         case _:
             return _text(s, value)
 

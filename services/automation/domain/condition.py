@@ -138,7 +138,7 @@ def _special(leaf: Leaf, actual: Any, scope: Scope, text: Callable[[str], str]) 
     if expected is None and leaf.op not in NO_LITERAL:
         return leaf.op in HOLD_WHEN_MISSING, "literal_missing"
     if leaf.op == "in_department":
-        person: Person | None = scope.card.people.get(str(actual))
+        person: Person | None = scope.card.links.person(str(actual))
         return person is not None and person.department == expected, None
     if leaf.op in ("within_last", "within_next"):
         return _within(leaf.op, actual, expected, scope), None

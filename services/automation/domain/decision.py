@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
-from uuid import UUID, uuid5
 
 from services.automation.domain import condition, people
 from services.automation.domain.card import Card, Scope
 from services.automation.domain.condition import Trace
 from services.automation.domain.definition import Trigger
+from services.automation.domain.ids import derived
 from services.automation.domain.visit import Known
 from shared.es.aggregate import Aggregate, Json
 from shared.es.errors import Rejected
@@ -27,12 +27,12 @@ LONGEST_WAIT = {"hours": 24}
 
 def decision_id(source_event_id: str, element_id: str) -> str:
     """One decision per event and element."""
-    return str(uuid5(UUID(source_event_id), element_id))
+    return derived(source_event_id, element_id)
 
 
 def unlinked_id(invoice_id: str, trigger_type: str, epoch: int) -> str:
     """Of an invoice that has no deal: the link names invoice and paid epoch, and finds the decision without looking it up."""
-    return str(uuid5(UUID(invoice_id), f"unlinked/{trigger_type}/{epoch}"))
+    return derived(invoice_id, f"unlinked/{trigger_type}/{epoch}")
 
 
 # ------------------------------------------------------------------------------------------------ commands
@@ -258,7 +258,7 @@ def _hear(c: Hear) -> Sequence[DecisionEvent]:
 
 
 def _timer(decision: str, *, last: bool) -> str:
-    return str(uuid5(UUID(decision), "timer/give-up" if last else "timer/look-again"))
+    return derived(decision, "timer/give-up" if last else "timer/look-again")
 
 
 def _look_again(decision: Decision, c: LookAgain) -> Sequence[DecisionEvent]:
@@ -298,7 +298,7 @@ def _judge(decision: Decision, situation: Situation) -> Sequence[DecisionEvent]:
     """Every candidate's verdict, and the winner's move."""
     heard, card, at = decision.heard, situation.card, situation.known.at
     assert heard is not None
-    scope = Scope(card, situation.known.now, card.arrived_at, event=heard.facts)
+    scope = Scope(card, situation.known.now, card.arrived_at, event=heard.facts, values=situation.known.values)
     candidates = [t for t in situation.triggers if t.trigger_type == heard.trigger_type]
     verdicts = _ranked([_verdict(t, heard, scope, situation) for t in candidates], situation)
     judged = Judged(
@@ -320,9 +320,7 @@ def _judge(decision: Decision, situation: Situation) -> Sequence[DecisionEvent]:
 def _move(trigger: Trigger, heard: Heard, card: Card) -> MoveAsked:
     """In the name of the trigger's acting user, else of who stands in for him (D20)."""
     fallback = trigger.references.get(trigger.fallback_user) if trigger.fallback_user else None
-    chosen = people.acting(
-        trigger.acting_user, trigger.owner_id, fallback, card, trigger.references.get(trigger.acting_user)
-    )
+    chosen = people.acting(trigger.acting_user, trigger.owner_id, fallback, card, trigger.references.get(trigger.acting_user))
     return MoveAsked(
         trigger.trigger_id,
         trigger.version,

@@ -24,7 +24,8 @@ def named(setting: str | None, rule: Rule, card: Card) -> str | None:
     assert setting is not None
     if setting.startswith("user:"):
         return rule.reference(setting)
-    return next((p.id for p in card.people.values() if setting in (p.id, p.code)), None)
+    found = card.links.person_called(setting)
+    return found.id if found else None
 
 
 def assignee(setting: str | None, rule: Rule, card: Card) -> Chosen:
@@ -48,12 +49,12 @@ def is_active(person_id: str | None, card: Card) -> bool:
     """A person not heard of yet counts as active: the fact may be on its way, and the owner of people decides."""
     if person_id is None:
         return False
-    person = card.people.get(person_id)
+    person = card.links.person(person_id)
     return person is None or person.active
 
 
 def person(person_id: str | None, card: Card) -> Person | None:
-    return card.people.get(person_id) if person_id else None
+    return card.links.person(person_id) if person_id else None
 
 
 def _manager(person_id: str | None, card: Card) -> str | None:

@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal
-from uuid import UUID, uuid5
 
 from services.automation.domain import action, condition, people
 from services.automation.domain.action import ASKED, Asked, ValueWriteAsked
@@ -17,6 +16,7 @@ from services.automation.domain.card import Card, Scope, normal
 from services.automation.domain.catalogue import RULE_TYPES
 from services.automation.domain.condition import Trace
 from services.automation.domain.definition import Ready, Rule, ready
+from services.automation.domain.ids import derived
 from services.automation.domain.timing import Anchors, AtOnce, FieldEmpty, Timed, Wait, anchor_field, instant, resolve
 from shared.es.aggregate import Aggregate, Json
 from shared.es.errors import Fault, Rejected
@@ -70,6 +70,8 @@ class Known:
     render: Render
     rules: Mapping[str, str] = field(default_factory=dict)
     """`disabled` or `deleted` by rule id; a rule that is not named is in force."""
+    values: Mapping[str, Any] = field(default_factory=dict)
+    """Constants and variables by `const.<code>` and `var.<code>`."""
 
     @property
     def at(self) -> str:
@@ -516,11 +518,11 @@ class Visit:
 
 
 def run_id(visit_id: str, rule_id: str) -> str:
-    return str(uuid5(UUID(visit_id), rule_id))
+    return derived(visit_id, rule_id)
 
 
 def timer_id(visit_id: str, rule_id: str, purpose: str) -> str:
-    return str(uuid5(UUID(visit_id), f"{rule_id}/timer/{purpose}"))
+    return derived(visit_id, f"{rule_id}/timer/{purpose}")
 
 
 # ------------------------------------------------------------------------------------------------ decide
@@ -587,7 +589,8 @@ class Course:
         """The facts as this run reads them: outputs of the runs that are over included."""
         visit = self.visit
         if self._scope is None:
-            self._scope = Scope(self.known.card, self.known.now, visit.arrived_at, remembered=visit.remembered)
+            known = self.known
+            self._scope = Scope(known.card, known.now, visit.arrived_at, values=known.values, remembered=visit.remembered)
         return self._scope.for_run(run.rule.name, visit.outputs())
 
     def end(self, run: Run, state: RunState, reason: str | None = None, detail: str | None = None, **more: Any) -> None:
@@ -614,7 +617,7 @@ class Course:
 def _arrive(command: Arrive) -> Sequence[VisitEvent]:
     """Every rule's verdict in one event, then what the rules that are due ask for (3, steps 2 to 7)."""
     known = command.known
-    scope = Scope(known.card, known.now, command.arrived_at)
+    scope = Scope(known.card, known.now, command.arrived_at, values=known.values)
     planned, guards = _verdicts(command, scope)
     course = Course(Visit(), known, scope)
     course.tell(_arrived(command, planned, scope))

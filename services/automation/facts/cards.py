@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from uuid import UUID
 
@@ -104,32 +105,92 @@ def card_of(element_id: str, rows: Rows) -> Card | None:
     element = rows.one(replicas.ELEMENTS, element_id)
     if element is None:
         return None
-    contact_id, contact = _customer(element.contact_id, replicas.CONTACTS, rows)
-    company_id, company = _customer(element.company_id, replicas.COMPANIES, rows)
-    pipeline = rows.one(replicas.PIPELINES, element.pipeline_id)
-    hours = Hours.of(rows.one(replicas.COMPANY_CALENDAR, COMPANY))
     return Card(
         element.element_type,
         element_id,
         element.fields,
-        shown_pipeline(element.pipeline_id, pipeline),
         element.stage_id,
         element.stage_kind,
         element.visit_id,
         element.visit_number,
         element.arrived_at,
-        deleted=element.deleted,
-        contact_id=contact_id,
-        contact=contact,
-        company_id=company_id,
-        company=company,
-        responsible_id=element.fields.get("responsible_id"),
-        people=_people(element, pipeline, rows),
-        invoices=tuple(_shown_invoice(row) for row in rows.all(replicas.INVOICES_OF_DEAL, element_id)),
-        details=tuple(_details(row) for owner in _owners(element) for row in rows.all(replicas.DETAILS_OF_OWNER, owner)),
-        company_zone=hours.zone,
-        working_time=hours.open_at,
+        element.deleted,
+        LinkedRows(element_id, element, rows),
     )
+
+
+class LinkedRows:
+    """What hangs on an element, from rows that were named as needs, looked up and shaped when it is read."""
+
+    def __init__(self, element_id: str, element: Element, rows: Rows) -> None:
+        self._id, self._element, self._rows = element_id, element, rows
+
+    @cached_property
+    def pipeline(self) -> Pipeline:
+        id = self._element.pipeline_id
+        return shown_pipeline(id, self._rows.one(replicas.PIPELINES, id))
+
+    @cached_property
+    def _contact(self) -> tuple[str | None, dict[str, Any] | None]:
+        return _customer(self._element.contact_id, replicas.CONTACTS, self._rows)
+
+    @cached_property
+    def _company(self) -> tuple[str | None, dict[str, Any] | None]:
+        return _customer(self._element.company_id, replicas.COMPANIES, self._rows)
+
+    @property
+    def contact_id(self) -> str | None:
+        return self._contact[0]
+
+    @property
+    def contact(self) -> dict[str, Any] | None:
+        return self._contact[1]
+
+    @property
+    def company_id(self) -> str | None:
+        return self._company[0]
+
+    @property
+    def company(self) -> dict[str, Any] | None:
+        return self._company[1]
+
+    @property
+    def invoices(self) -> Sequence[dict[str, Any]]:
+        return [_shown_invoice(row) for row in self._rows.all(replicas.INVOICES_OF_DEAL, self._id)]
+
+    @property
+    def details(self) -> Sequence[Details]:
+        return [_details(row) for owner in _owners(self._element) for row in self._rows.all(replicas.DETAILS_OF_OWNER, owner)]
+
+    @cached_property
+    def _hours(self) -> Hours:
+        return Hours.of(self._rows.one(replicas.COMPANY_CALENDAR, COMPANY))
+
+    @property
+    def company_zone(self) -> str:
+        return self._hours.zone
+
+    def is_open(self, at: datetime) -> bool:
+        return self._hours.open_at(at)
+
+    def person(self, id: str) -> Person | None:
+        """Somebody whom neither the element nor a rule named was not looked for, and counts as not heard of."""
+        try:
+            row = self._rows.one(replicas.EMPLOYEES, id)
+        except LookupError:
+            return None
+        return None if row is None else _person(id, row)
+
+    def person_called(self, text: str) -> Person | None:
+        known = (self.person(id) for id in (text, *people_of(self._element), self.pipeline.owner_id) if id)
+        return next((person for person in known if person is not None and text in (person.id, person.code)), None)
+
+    def is_gone(self, file_id: str) -> bool:
+        try:
+            file = self._rows.one(replicas.FILES, file_id)
+        except LookupError:
+            return False
+        return file is None or file.removed
 
 
 def _customer(id: str | None, finder: Finder[replicas.CustomerRow], rows: Rows) -> tuple[str | None, dict[str, Any] | None]:
@@ -138,18 +199,6 @@ def _customer(id: str | None, finder: Finder[replicas.CustomerRow], rows: Rows) 
     if row is None:
         return id, None
     return (None, None) if row.deleted else (id, row.fields)
-
-
-def _people(element: Element, pipeline: PipelineRow | None, rows: Rows) -> Mapping[str, Person]:
-    found = people_in(people_of(element), rows)
-    managers = [person.manager_id for person in found.values() if person.manager_id]
-    return found | people_in(managers, rows) | (people_in(_heads(pipeline), rows) if pipeline else {})
-
-
-def people_in(ids: Iterable[str], rows: Rows) -> dict[str, Person]:
-    """Those of them that are known here."""
-    found = ((id, rows.one(replicas.EMPLOYEES, id)) for id in ids)
-    return {id: _person(id, row) for id, row in found if row is not None}
 
 
 def _person(id: str, row: EmployeeRow) -> Person:

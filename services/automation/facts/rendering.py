@@ -142,7 +142,7 @@ def _plain(value: Any, path: str, scope: Scope) -> Any:
     if isinstance(value, bool):
         return ("ja" if value else "nein") if scope.card.pipeline.language == "de" else ("yes" if value else "no")
     if normal(path) in ("responsible", "created_by") and isinstance(value, str):
-        person: Person | None = scope.card.people.get(value)
+        person: Person | None = scope.card.links.person(value)
         return person.name if person else value
     return Listed(value) if isinstance(value, list | tuple) else value
 

@@ -6,7 +6,7 @@ with the decision that asked for them (automation 5.2, D57)."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from services.automation import replicas, views
@@ -17,54 +17,45 @@ from services.automation.domain.constants import VALUE, Value, WriteValue, conve
 from services.automation.domain.decision import DECISION, DecisionCommand, Situation
 from services.automation.domain.definition import Trigger
 from services.automation.domain.visit import VISIT, Known, Visit, VisitCommand
-from services.automation.facts.cards import Gathered, Rows, people_in, people_of_trigger
+from services.automation.facts.cards import Gathered, Rows
 from services.automation.facts.rendering import render
-from services.automation.views import StageRule
+from services.automation.views import NO_RULES, StageRules
 from shared.es.addressed import Addressed, Facts
 from shared.es.aggregate import Json
 from shared.messaging.subscription import Need
 
-NEEDS_OF_RULE: tuple[Need[StageRule, Any], ...] = (
-    Need(replicas.FILES, StageRule.files),
-    Need(replicas.EMPLOYEES, StageRule.people),
+NEEDS_OF_RULES: tuple[Need[StageRules, Any], ...] = (
+    Need(replicas.FILES, lambda rules: rules.files),
+    Need(replicas.EMPLOYEES, lambda rules: rules.people),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """What a decision of a visit rests on besides the visit. `writes`: (rule id, value id)."""
+    """What a decision of a visit rests on besides the visit."""
 
     card: Card
-    rules: tuple[StageRule, ...] = ()
-    standing: Mapping[str, str] | None = None
-    values: tuple[str, ...] = ()
-    writes: tuple[tuple[str, str], ...] = ()
+    rules: StageRules = NO_RULES
 
     def known(self, seen: Facts) -> Known:
         """The facts at the place of the command."""
-        card = replace(self.card, values=values_in(self.values, seen)) if self.values else self.card
-        return Known(seen.now, card, render, self.standing or {})
+        rules = self.rules
+        values = values_in(rules.values, seen) if rules.values else NO_VALUES
+        return Known(seen.now, self.card, render, rules.standing, values)
+
+
+NO_VALUES: Mapping[str, Any] = {}
 
 
 def stage_of(card: Card, stage_id: str, rows: Rows) -> Stage:
-    """The stage of a visit: its rules, what they read and write, which of their files are gone."""
-    rules = tuple(rows.all(views.RULES_BY_STAGE, stage_id))
-    gone = frozenset(file for rule in rules for file in rule.files() if _is_gone(rows.one(replicas.FILES, file)))
-    people = people_in((id for rule in rules for id in rule.people()), rows)
-    values = tuple(sorted({id for rule in rules for id in rule.values()}))
-    writes = tuple((rule.rule_id, id) for rule in rules for id in rule.written())
-    return Stage(replace(card, removed_files=gone, people={**card.people, **people}), rules, standing_of(rules), values, writes)
+    return Stage(card, rows.one(views.RULES_BY_STAGE, stage_id) or NO_RULES)
 
 
 async def gathered(rows: Gathered, element_id: str, stage_id: str) -> Stage | None:
     """The same for a person's request. None: the element is not known here."""
-    await rows.answer((Need(views.RULES_BY_STAGE, lambda id: [id], then=NEEDS_OF_RULE),), stage_id)
+    await rows.answer((Need(views.RULES_BY_STAGE, lambda id: [id], then=NEEDS_OF_RULES),), stage_id)
     card = await rows.card(element_id)
     return None if card is None else stage_of(card, stage_id, rows)
-
-
-def _is_gone(file: replicas.FileRow | None) -> bool:
-    return file is None or file.removed
 
 
 def values_in(ids: Iterable[str], seen: Facts) -> Mapping[str, Any]:
@@ -73,19 +64,11 @@ def values_in(ids: Iterable[str], seen: Facts) -> Mapping[str, Any]:
     return {state.path: state.value for state in states if state.state == "defined"}
 
 
-OUT_OF_FORCE = {"disabled": "disabled", "deleted": "deleted", "invalid": "disabled"}
-
-
-def standing_of(rules: Iterable[StageRule]) -> dict[str, str]:
-    """Which of a stage's rules are off or gone."""
-    return {rule.rule_id: OUT_OF_FORCE[rule.state] for rule in rules if rule.state in OUT_OF_FORCE}
-
-
 def asks(visit_id: str, stage: Stage, make: Callable[[Known, Facts], VisitCommand], **own: Any) -> Iterable[Addressed[Any]]:
     """The command, then the writes it may ask for, in the order of the rules."""
-    reads = tuple((VALUE, id) for id in stage.values)
+    reads = tuple((VALUE, id) for id in stage.rules.values)
     yield Addressed(VISIT, visit_id, lambda seen: make(stage.known(seen), seen), reads=reads, **own)
-    for rule_id, value_id in stage.writes:
+    for rule_id, value_id in stage.rules.writes:
         yield Addressed(VALUE, value_id, _writing(visit_id, rule_id, value_id))
         yield Addressed(VISIT, visit_id, _written(visit_id, rule_id, value_id, stage), reads=reads)
 
@@ -137,9 +120,8 @@ def _origin(visit: Visit, rule_id: str) -> Json:
 def judging(card: Card, rows: Rows) -> Judging:
     """What a decision rests on: all triggers of the element's pipeline; the decision knows which type it is about."""
     triggers = tuple(rows.all(views.TRIGGERS_BY_PIPELINE, card.pipeline.id))
-    people = people_in((id for trigger in triggers for id in people_of_trigger(trigger)), rows)
     values = sorted({name.removeprefix("value:") for t in triggers for name in t.references if name.startswith("value:")})
-    return Judging(replace(card, people={**card.people, **people}), triggers, tuple(values))
+    return Judging(card, triggers, tuple(values))
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +136,7 @@ class Judging:
 
     def situation(self, seen: Facts) -> Situation:
         """The facts at the place of the command."""
-        return Situation(Known(seen.now, replace(self.card, values=values_in(self.values, seen)), render), self.triggers)
+        return Situation(Known(seen.now, self.card, render, values=values_in(self.values, seen)), self.triggers)
 
 
 def decides(id: str, judging: Judging | None, make: Callable[[Situation | None, Facts], DecisionCommand]) -> Addressed[Any]:

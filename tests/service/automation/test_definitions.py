@@ -248,9 +248,7 @@ rules:
   - { id: second, type: copy_deal, settings: { pipeline: installation, initial_stage: mounting } }
 """)
     without = tuple(s for s in stages("installation") if s.code != "mounting")
-    changed = deals.StagesChanged(
-        origin=origin(), pipeline_id=id_of("installation"), order_version=2, stages=without, change="removed"
-    )
+    changed = deals.StagesChanged(origin=origin(), pipeline_id=id_of("installation"), order_version=2, stages=without, change="removed")
     await office.hear(changed)
     (told,) = await office.said()
     assert (told.name, told.body["code"], told.body["rule_id"]) == ("RuleInvalidated", "target_missing", await office.rule_id("second"))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields as dataclass_fields
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid5
 
-from services.automation.domain.card import Card, Details, Person, Pipeline, Scope, normal
+from services.automation.domain.card import Card, Details, Linked, Person, Pipeline, Scope, normal
 from services.automation.domain.catalogue import RULE_TYPES
 from services.automation.domain.definition import Ready, Rule, complete_rule, ready, rule_of
 from services.automation.domain.timing import instant
@@ -48,7 +49,11 @@ def person(id: str, code: str, name: str, **changes: Any) -> Person:
 LINE = {"line_id": id_of("line"), "name": "Roof tiles", "quantity": "1", "unit_price": "100.00", "tax_rate": "19"}
 
 
+LINKS = frozenset(f.name for f in dataclass_fields(Linked))
+
+
 def card(**changes: Any) -> Card:
+    """Changes of the card, of what hangs on it, and of single fields of the element."""
     fields = {
         "title": "Roof 2026",
         "responsible_id": ANNA,
@@ -63,25 +68,22 @@ def card(**changes: Any) -> Card:
         "custom": {"contract_url": "https://example.org/c/1"},
         "created_by_copy": False,
     }
-    contact = {"first_name": "Petra", "last_name": "Muster", "emails": ["petra@example.org"], "phones": [], "custom": {"city": "Bremen"}}
-    base = Card(
-        "deal",
-        DEAL,
-        {**fields, **changes.pop("fields", {})},
-        pipeline(),
-        STAGE,
-        "process",
-        VISIT_ID,
-        2,
-        instant(NOW),
-        contact_id=PETRA,
-        contact=contact,
-        company_id=MUSTER,
-        company={"name": "Muster GmbH", "emails": [], "phones": [], "custom": {}},
-        responsible_id=ANNA,
-        people={ANNA: person(ANNA, "42", "Anna"), BEN: person(BEN, "7", "Ben"), OLAF: person(OLAF, "1", "Olaf", manager_id=None)},
-    )
+    links = {name: changes.pop(name) for name in LINKS & changes.keys()}
+    own = {**fields, **changes.pop("fields", {})}
+    base = Card("deal", DEAL, own, STAGE, "process", VISIT_ID, 2, instant(NOW), False, replace(linked(), **links))
     return replace(base, **changes)
+
+
+def linked() -> Linked:
+    contact = {"first_name": "Petra", "last_name": "Muster", "emails": ["petra@example.org"], "phones": [], "custom": {"city": "Bremen"}}
+    return Linked(
+        pipeline(),
+        PETRA,
+        contact,
+        MUSTER,
+        {"name": "Muster GmbH", "emails": [], "phones": [], "custom": {}},
+        {ANNA: person(ANNA, "42", "Anna"), BEN: person(BEN, "7", "Ben"), OLAF: person(OLAF, "1", "Olaf", manager_id=None)},
+    )
 
 
 def details(**changes: Any) -> Details:

@@ -31,8 +31,9 @@ def scope(**changes: Any) -> Scope:
         "empty": "full",
         "total": {"amount": "1234.50", "currency": "USD"},
     }
-    facts = card(fields={"custom": custom, "created_by": ANNA}, values=VALUES, **changes)
-    return Scope(facts, NOW, "2026-03-02T07:00:00.000Z", "Mail", {"link": {"url": "https://x", "state": "succeeded"}})
+    facts = card(fields={"custom": custom, "created_by": ANNA}, **changes)
+    steps = {"link": {"url": "https://x", "state": "succeeded"}}
+    return Scope(facts, NOW, "2026-03-02T07:00:00.000Z", "Mail", steps, values=VALUES)
 
 
 def filled(template: str, **changes: Any) -> str:

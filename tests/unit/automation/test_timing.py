@@ -96,18 +96,14 @@ def test_hours_of_the_responsible_person_name_him() -> None:
     assert (asked["working_hours"], asked["responsible_id"]) == ("responsible", "anna")
 
 
-@pytest.mark.parametrize(
-    ("zone", "expected"), [("pipeline", "Europe/Berlin"), ("company", None), ("America/New_York", "America/New_York")]
-)
+@pytest.mark.parametrize(("zone", "expected"), [("pipeline", "Europe/Berlin"), ("company", None), ("America/New_York", "America/New_York")])
 def test_zones(zone: str, expected: str | None) -> None:
     assert when({"after": "arrival", "offset": "1d", "zone": zone})["zone"] == expected
 
 
 def test_tomorrow_at_two_is_the_assignees_tomorrow() -> None:
     found = resolve_deadline({"day": "tomorrow", "time": "14:00"}, anchors())
-    assert found == Wait(
-        {"mode": "after", "anchor_instant": NOW, "zone": "Asia/Tokyo", "offset": {"days": 1}, "local_time": "14:00"}
-    )
+    assert found == Wait({"mode": "after", "anchor_instant": NOW, "zone": "Asia/Tokyo", "offset": {"days": 1}, "local_time": "14:00"})
     unknown = resolve_deadline({"day": "+3d", "time": "14:00"}, anchors(assignee_zone=None))
     assert isinstance(unknown, Wait) and (unknown.when["zone"], unknown.when["offset"]) == ("Europe/Berlin", {"days": 3})
 
