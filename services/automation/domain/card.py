@@ -189,6 +189,10 @@ class Linked:
         return self.working_time(at)
 
 
+def no_step(key: str) -> Json:
+    return NOTHING
+
+
 @dataclass(slots=True)
 class Scope:
     """A card at one moment, for one run. Remembers what was read, so that ten rules read a field once."""
@@ -197,7 +201,8 @@ class Scope:
     now: datetime
     arrival: str = ""
     rule_name: str = ""
-    steps: Mapping[str, Json] = field(default_factory=dict)
+    steps: Callable[[str], Json] = no_step
+    """What the run of a rule's key left behind."""
     event: Json = field(default_factory=dict)
     values: Mapping[str, Any] = field(default_factory=dict)
     """Constants and variables by `const.<code>` and `var.<code>`."""
@@ -216,7 +221,7 @@ class Scope:
             self.read[path] = value
         return value
 
-    def for_run(self, rule_name: str, steps: Mapping[str, Json]) -> Scope:
+    def for_run(self, rule_name: str, steps: Callable[[str], Json]) -> Scope:
         """The same moment for another run: what was read of the element is remembered."""
         own = (self.card, self.now, self.arrival, rule_name, steps)
         return Scope(*own, self.event, self.values, self.remembered, self.memo, self.read)
@@ -284,7 +289,7 @@ def _of_responsible(scope: Scope, rest: str) -> Any:
 
 def _of_steps(scope: Scope, rest: str) -> Any:
     key, _, output = rest.partition(".")
-    return scope.steps.get(key, NOTHING).get(output)
+    return scope.steps(key).get(output)
 
 
 def _of_invoices(scope: Scope, rest: str) -> Any:

@@ -62,6 +62,8 @@ class Ready:
 
     rule: Rule
     condition: condition.Node | None
+    slim: Rule
+    """What a run pins that is due already."""
     remembers: tuple[str, ...] = ()
     """Normal paths whose value at arrival a condition compares with (`changed`)."""
 
@@ -69,7 +71,7 @@ class Ready:
 def ready(rule: Rule) -> Ready:
     node = condition.parsed(rule.condition, fields.kinds_of(rule.references), rule.references)
     changed = tuple(leaf.name for leaf in condition.leaves_of(node) if leaf.op == "changed") if node is not None else ()
-    return Ready(rule, node, changed)
+    return Ready(rule, node, rule.slim(), changed)
 
 
 def rule_of(rule_id: str, version: int, owner_id: str, definition: Json, references: Json) -> Rule:

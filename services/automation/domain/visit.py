@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, Literal
+from functools import lru_cache
+from typing import Any, Literal, NamedTuple
 
 from services.automation.domain import action, condition, people
 from services.automation.domain.action import ASKED, Asked, ValueWriteAsked
-from services.automation.domain.card import Card, Scope, normal
+from services.automation.domain.card import NOTHING, Card, Scope, normal
 from services.automation.domain.catalogue import RULE_TYPES
 from services.automation.domain.condition import Trace
 from services.automation.domain.definition import Ready, Rule, ready
@@ -267,7 +268,8 @@ VisitCommand = (
 class Planned:
     """The verdict of one rule at arrival. `state`: due, scheduled, waiting (for the rule above), skipped (condition_false).
 
-    `rule` is pinned unless the rule is over already; a run that is due pins it without what has been decided."""
+    `rule` is pinned unless the rule is over already, then its type and name are all there is; a run that is due pins it without
+    what has been decided."""
 
     rule_id: str
     version: int
@@ -276,6 +278,8 @@ class Planned:
     rule: Rule | None = None
     trace: tuple[Trace, ...] = ()
     notes: tuple[str, ...] = ()
+    rule_type: str = ""
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -441,9 +445,10 @@ class Step:
     """Value and text of a step that writes one: answered in the same transaction."""
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
-    """One rule in one visit. `waiting_for`: timer, responsible_hours, field, predecessor."""
+class Run(NamedTuple):
+    """One rule in one visit. `waiting_for`: timer, responsible_hours, field, predecessor.
+
+    A named tuple, because every arrival makes one for each rule of its stage."""
 
     rule: Rule
     state: RunState
@@ -463,7 +468,7 @@ class Run:
     reasoning: tuple[str, ...] = ()
     lateness_ms: int | None = None
     steps: tuple[Step, ...] = ()
-    outputs: Json = field(default_factory=dict)
+    outputs: Json = NOTHING
     notes: tuple[str, ...] = ()
     finished_at: str | None = None
 
@@ -512,9 +517,10 @@ class Visit:
         write = found[1].write if found is not None and found[1].state == "asked" else None
         return write[1] if write is not None and write[0] == value_id else None
 
-    def outputs(self) -> dict[str, Json]:
-        """What later rules may read: `steps.<key>.<name>` of every run that is over."""
-        return {run.rule.key: {**run.outputs, "state": run.state, "finished_at": run.finished_at} for run in self.runs if run.is_over}
+    def outputs(self, key: str) -> Json:
+        """What later rules may read of a rule once its run is over: `steps.<key>.<name>`."""
+        run = next((run for run in self.runs if run.rule.key == key and run.is_over), None)
+        return NOTHING if run is None else {**run.outputs, "state": run.state, "finished_at": run.finished_at}
 
 
 def run_id(visit_id: str, rule_id: str) -> str:
@@ -591,7 +597,7 @@ class Course:
         if self._scope is None:
             known = self.known
             self._scope = Scope(known.card, known.now, visit.arrived_at, values=known.values, remembered=visit.remembered)
-        return self._scope.for_run(run.rule.name, visit.outputs())
+        return self._scope.for_run(run.rule.name, visit.outputs)
 
     def end(self, run: Run, state: RunState, reason: str | None = None, detail: str | None = None, **more: Any) -> None:
         """A run is over or held back; a timer it waited for is taken back."""
@@ -635,11 +641,12 @@ def _verdicts(command: Arrive, scope: Scope) -> tuple[tuple[Planned, ...], dict[
     planned: list[Planned] = []
     guards: dict[str, str] = {}
     started = command.recent
+    texts = _texts_of(command.known, scope)
     for place, r in enumerate(command.rules):
         guard = _guard(command, started, r.rule)
         if guard is not None:
             guards[r.rule.rule_id] = guard
-        planned.append(_planned(r, place, scope, command.known, held_back=guard is not None))
+        planned.append(_planned(r, place, scope, texts, held_back=guard is not None))
         started += planned[-1].state != "skipped"
     return tuple(planned), guards
 
@@ -670,18 +677,18 @@ def _guard(command: Arrive, started: int, rule: Rule) -> str | None:
     return "rate" if started >= MOST_RUNS_A_MINUTE else None
 
 
-def _planned(r: Ready, place: int, scope: Scope, known: Known, *, held_back: bool) -> Planned:
+def _planned(r: Ready, place: int, scope: Scope, texts: Callable[[str], str], *, held_back: bool) -> Planned:
     """A rule that waits for nothing is judged in the arrival itself; others only if they ask for it (D5)."""
     rule = r.rule
     waits = rule.after_previous and place > 0
     at_once = rule.timing is None and not waits
     if held_back or not (at_once or rule.also_at_arrival):
         return _to_come(rule, waits and not held_back, scope)
-    seen = condition.evaluate(r.condition, scope, _texts_of(known, scope))
+    seen = condition.evaluate(r.condition, scope, texts)
     if not seen.holds:
-        return Planned(rule.rule_id, rule.version, rule.key, "skipped", trace=seen.trace)
+        return Planned(rule.rule_id, rule.version, rule.key, "skipped", None, seen.trace, (), rule.rule_type, rule.name)
     if at_once:
-        return Planned(rule.rule_id, rule.version, rule.key, "due", rule.slim(), seen.trace)
+        return Planned(rule.rule_id, rule.version, rule.key, "due", r.slim, seen.trace)
     return _to_come(rule, waits, scope, seen.trace)
 
 
@@ -1116,7 +1123,7 @@ def _opened(e: Arrived) -> Visit:
 
 
 def _run(planned: Planned, at: str) -> Run:
-    rule = planned.rule or Rule(planned.rule_id, planned.version, planned.key, "", "", "")
+    rule = planned.rule or _named(planned.rule_id, planned.version, planned.key, planned.rule_type, planned.name)
     match planned.state:
         case "skipped":
             return Run(rule, "skipped", "condition_false", at_arrival=planned.trace, judged_at=at, finished_at=at)
@@ -1128,38 +1135,42 @@ def _run(planned: Planned, at: str) -> Run:
             return Run(rule, planned.state, at_arrival=planned.trace, notes=planned.notes)
 
 
+@lru_cache(maxsize=4096)
+def _named(rule_id: str, version: int, key: str, rule_type: str, name: str) -> Rule:
+    return Rule(rule_id, version, key, rule_type, name, "")
+
+
 def _changed(run: Run, event: VisitEvent) -> Run:
     match event:
         case Asked():
-            return replace(run, state="running", waiting_for=None, steps=_asked(run.steps, event), notes=(*run.notes, *event.notes))
+            return run._replace(state="running", waiting_for=None, steps=_asked(run.steps, event), notes=(*run.notes, *event.notes))
         case TimerAsked(timer_id=timer, when=when):
-            return replace(run, state="waiting", waiting_for="timer", timer_id=timer, timers=run.timers + 1, when=when, due_at=None)
+            return run._replace(state="waiting", waiting_for="timer", timer_id=timer, timers=run.timers + 1, when=when, due_at=None)
         case TimerMoved(when=when):
-            return replace(run, when=when, due_at=None)
+            return run._replace(when=when, due_at=None)
         case TimerDropped():
-            return replace(run, timer_id=None, when=None, due_at=None)
+            return run._replace(timer_id=None, when=None, due_at=None)
         case TimerArmed(due_at=due_at, waiting_for=waiting_for, reasoning=reasoning):
-            return replace(run, due_at=due_at, waiting_for=waiting_for, reasoning=reasoning)
+            return run._replace(due_at=due_at, waiting_for=waiting_for, reasoning=reasoning)
         case FieldAwaited(path=path, for_action=for_action, rule=rule):
-            return replace(run, rule=rule or run.rule, state="waiting", waiting_for="field", awaited=path, for_action=for_action)
+            return run._replace(rule=rule or run.rule, state="waiting", waiting_for="field", awaited=path, for_action=for_action)
         case RunJudged(at=at, trace=trace, lateness_ms=lateness):
-            return replace(run, state="due", waiting_for=None, judged_at=at, trace=trace, lateness_ms=lateness)
+            return run._replace(state="due", waiting_for=None, judged_at=at, trace=trace, lateness_ms=lateness)
         case StepSucceeded() | StepFailed():
-            return replace(run, steps=_answered(run.steps, event))
+            return run._replace(steps=_answered(run.steps, event))
         case RunEnded():
             return _ended(run, event)
         case RunMissed(due_at=due_at):
-            return replace(run, state="missed", waiting_for=None, due_at=due_at, timer_id=None, when=None)
+            return run._replace(state="missed", waiting_for=None, due_at=due_at, timer_id=None, when=None)
         case RunReleased(rule=rule):
-            return replace(run, rule=rule or run.rule, state="scheduled", waiting_for=None, reason=None, detail=None, finished_at=None)
+            return run._replace(rule=rule or run.rule, state="scheduled", waiting_for=None, reason=None, detail=None, finished_at=None)
         case _:
             return run
 
 
 def _ended(run: Run, e: RunEnded) -> Run:
     """`due_at` stays: it is what was waited for."""
-    return replace(
-        run,
+    return run._replace(
         rule=e.rule or run.rule,
         state=e.state,
         reason=e.reason,

@@ -194,8 +194,8 @@ def test_a_field_is_read_once_for_all_rules() -> None:
 def test_outputs_are_read_anew_for_every_run() -> None:
     node = parsed({"field": "steps.link.reused", "op": "eq", "value": True}, {"steps.link.reused": "bool"})
     base = scope()
-    assert evaluate(node, base.for_run("a", {"link": {"reused": True}})).holds
-    assert not evaluate(node, base.for_run("b", {"link": {"reused": False}})).holds
+    assert evaluate(node, base.for_run("a", lambda key: {"reused": True})).holds
+    assert not evaluate(node, base.for_run("b", lambda key: {"reused": False})).holds
 
 
 anything = st.recursive(

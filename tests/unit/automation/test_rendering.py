@@ -33,7 +33,7 @@ def scope(**changes: Any) -> Scope:
     }
     facts = card(fields={"custom": custom, "created_by": ANNA}, **changes)
     steps = {"link": {"url": "https://x", "state": "succeeded"}}
-    return Scope(facts, NOW, "2026-03-02T07:00:00.000Z", "Mail", steps, values=VALUES)
+    return Scope(facts, NOW, "2026-03-02T07:00:00.000Z", "Mail", lambda key: steps.get(key, {}), values=VALUES)
 
 
 def filled(template: str, **changes: Any) -> str:
