@@ -17,7 +17,7 @@ from services.automation.domain.decision import Decision, DecisionEvent, FactAwa
 from services.automation.domain.definition import Ready, Trigger, ready, rule_of, trigger_of
 from services.automation.domain.rule import DefinedRule, RuleEvent, RulePublished
 from services.automation.domain.trigger import DefinedTrigger, TriggerEvent
-from services.automation.domain.visit import Run, TimerAsked, Visit, VisitEvent
+from services.automation.domain.visit import Run, TimerAsked, Visit, VisitEvent, run_id
 from shared.es.addressed import Key
 from shared.es.aggregate import Json
 from shared.es.recorded import Recorded
@@ -339,13 +339,14 @@ def _visit(visit: Visit, recorded: Recorded[VisitEvent]) -> Row:
 
 def _shown_run(visit: Visit, run: Run) -> Json:
     """What lists of runs show; everything else is in the visit's stream."""
+    rule = run.rule
     return {
-        "run_id": visit.run_id(run.rule_id),
-        "rule_id": run.rule_id,
-        "rule_version": run.rule.version,
-        "rule_key": run.rule.key,
-        "rule_type": run.rule.rule_type,
-        "rule_name": run.rule.name,
+        "run_id": run_id(visit.visit_id, rule.rule_id),
+        "rule_id": rule.rule_id,
+        "rule_version": rule.version,
+        "rule_key": rule.key,
+        "rule_type": rule.rule_type,
+        "rule_name": rule.name,
         "state": run.state,
         "reason": run.reason,
         "detail": run.detail,
@@ -353,8 +354,12 @@ def _shown_run(visit: Visit, run: Run) -> Json:
         "due_at": run.due_at,
         "finished_at": run.finished_at,
         "lateness_ms": run.lateness_ms,
-        "asked_since": min((step.asked_at for step in run.steps if step.state == "asked"), default=None),
+        "asked_since": _asked_since(run) if run.steps else None,
     }
+
+
+def _asked_since(run: Run) -> str | None:
+    return min((step.asked_at for step in run.steps if step.state == "asked"), default=None)
 
 
 VISITS: StateView[Visit] = StateView(VISITS_TABLE, _visit)

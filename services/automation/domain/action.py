@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from services.automation.domain import people
@@ -631,6 +632,7 @@ def _change_variable(doing: Doing) -> Plan:
     return Steps((ValueWriteAsked(**doing.request("value"), value_id=value_id, text=str(doing.texts.get("value") or "")),))
 
 
+@lru_cache(maxsize=256)
 def _days(offset: str | None) -> int | None:
     return None if offset is None else seconds_in(parsed_offset(offset)) // 86_400
 

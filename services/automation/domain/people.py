@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from services.automation.domain.card import Card, Person
@@ -32,13 +32,14 @@ def assignee(setting: str | None, rule: Rule, card: Card) -> Chosen:
     """Named person, else the rule's fallback user, the person's manager, the pipeline's owner, nobody (D21)."""
     first = named(setting, rule, card)
     fallback = rule.reference(rule.fallback_user) if rule.fallback_user else None
-    return _first_active((first, fallback, _manager(first, card), card.pipeline.owner_id), card)
+    later = (lambda: fallback, lambda: _manager(first, card), lambda: card.pipeline.owner_id)
+    return _first_active(first, later, card)
 
 
 def acting(setting: str, owner_id: str | None, fallback_id: str | None, card: Card, named_id: str | None = None) -> Chosen:
     """In whose name something happens: named person, fallback user, the pipeline's automation user, nobody: the system (D20)."""
     first = {"owner": owner_id, "responsible": card.responsible_id}.get(setting, named_id)
-    return _first_active((first, fallback_id, card.pipeline.automation_user_id), card)
+    return _first_active(first, (lambda: fallback_id, lambda: card.pipeline.automation_user_id), card)
 
 
 def actor(chosen: Chosen) -> str:
@@ -62,8 +63,9 @@ def _manager(person_id: str | None, card: Card) -> str | None:
     return found.manager_id if found else None
 
 
-def _first_active(candidates: Iterable[str | None], card: Card) -> Chosen:
-    for place, candidate in enumerate(candidates):
-        if is_active(candidate, card):
-            return Chosen(candidate, fallback=place > 0)
-    return Chosen(None, fallback=True)
+def _first_active(first: str | None, later: Iterable[Callable[[], str | None]], card: Card) -> Chosen:
+    """`later` is looked at only when it comes to it."""
+    if is_active(first, card):
+        return Chosen(first)
+    stand_ins = (find() for find in later)
+    return Chosen(next((id for id in stand_ins if is_active(id, card)), None), fallback=True)

@@ -481,8 +481,7 @@ class Run(NamedTuple):
         return self.state in OVER
 
 
-@dataclass(frozen=True, slots=True)
-class Visit:
+class Visit(NamedTuple):
     """`runs` stand in the stage's order."""
 
     status: Literal["new", "open", "left"] = "new"
@@ -495,7 +494,7 @@ class Visit:
     arrived_at: str = ""
     chain: tuple[str, ...] = ()
     runs: tuple[Run, ...] = ()
-    remembered: Json = field(default_factory=dict)
+    remembered: Json = NOTHING
     left_at: str | None = None
     left_because: str | None = None
 
@@ -1096,14 +1095,14 @@ def evolve(visit: Visit, event: VisitEvent) -> Visit:
         case Arrived():
             return _opened(event)
         case Left(reason=reason, at=at):
-            return replace(visit, status="left", left_at=at, left_because=reason)
+            return visit._replace(status="left", left_at=at, left_because=reason)
         case _:
             place = visit.place_of(event.rule_id)
             if place is None:
                 return visit
             runs = list(visit.runs)
             runs[place] = _changed(runs[place], event)
-            return replace(visit, runs=tuple(runs))
+            return visit._replace(runs=tuple(runs))
 
 
 def _opened(e: Arrived) -> Visit:
