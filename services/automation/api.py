@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Path, Query
-from pydantic import Field, JsonValue
+from pydantic import AfterValidator, Field, JsonValue
 from sqlalchemy import (
     CTE,
     JSON,
@@ -53,7 +53,7 @@ from services.automation.domain.visit import VISIT, Visit
 from services.automation.facts.cards import TRIGGERS, Gathered
 from services.automation.facts.rendering import check as paths_of
 from services.automation.facts.visits import Stage, asks, decides, gathered, judging
-from services.automation.rule_sets import Planned, Unreadable, World, documents_of, fingerprint, names_of, plan_of, same_version
+from services.automation.rule_sets import MOST_WHOLE, Planned, Unreadable, World, documents_of, fingerprint, names_of, plan_of, same_version
 from shared.es.addressed import Addressed, Facts
 from shared.es.aggregate import Json
 from shared.es.errors import Fault, NotFound, Rejected
@@ -172,7 +172,19 @@ def place_of(world: World, pipeline_id: str, stage_id: str) -> StageName:
 
 # ------------------------------------------------------------------------------------------------ rules
 
-Definition = Annotated[dict[str, JsonValue], Field(description="A rule or trigger in the JSON of rule-format 3.")]
+
+def _exact(value: JsonValue) -> JsonValue:
+    """Whole numbers beyond these no JSON reader keeps as they are. A body is at most 32 deep."""
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for each in inside:
+        _exact(each)
+    if isinstance(value, int) and abs(value) > MOST_WHOLE:
+        raise ValueError(f"A whole number is at most {MOST_WHOLE}; write a larger one as text.")
+    return value
+
+
+Plain = Annotated[JsonValue, AfterValidator(_exact)]
+Definition = Annotated[dict[str, JsonValue], AfterValidator(_exact), Field(description="A rule or trigger in the JSON of rule-format 3.")]
 
 
 class NewRule(Body):
@@ -522,11 +534,11 @@ class NewValue(Body):
     value_type: Text255 = "string"
     multiple: Flag = False
     visibility: Text255 = "everywhere"
-    value: JsonValue = None
+    value: Plain = None
 
 
 class ValueChange(Body):
-    value: JsonValue = None
+    value: Plain = None
     value_type: Text255 | None = None
     multiple: Flag | None = None
     visibility: Text255 | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +156,35 @@ async def test_publishing_answers_every_finding_at_once(office: Office) -> None:
         ("/settings/to", "wrong_type"),
         ("/settings/colour", "setting_unknown"),
     }
+
+
+DEEP: Any = {"all": []}
+for _ in range(150):
+    DEEP = {"all": [DEEP]}
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"settings": {"title": 10**30}},
+        {"settings": {"title": "\x00"}},
+        {"settings": {"title": "x" * 300_000}},
+        {"condition": DEEP},
+        {"condition": {"field": "deal.amount", "op": "gt", "value": 10**40}},
+        {"condition": {"field": "deal.amount", "op": "gt", "value": 1e300}},
+        {"timing": {"after": "arrival", "offset": "9" * 400 + "d"}},
+        {"name": "\ud800"},
+    ],
+    ids=lambda odd: str(odd)[:40],
+)
+async def test_a_draft_that_makes_no_sense_breaks_nothing(office: Office, odd: dict[str, Any]) -> None:
+    """It is refused at the door, or kept as a draft that cannot be published."""
+    body = json.dumps({**PLACE, "rule_type": "create_recurring_lead", "definition": {**RENEWAL, **odd}})
+    drafted = await office.http.post("/v1/rules", content=body, headers={"Content-Type": "application/json"})
+    assert drafted.status_code in (201, 400, 413, 422), drafted.text
+    if drafted.status_code == 201:
+        published = await office.http.post(f"/v1/rules/{drafted.json()['id']}/publications", json={})
+        assert published.status_code in (200, 422), published.text
 
 
 async def test_nobody_automates_what_he_may_not_do(office: Office) -> None:

@@ -246,6 +246,7 @@ rules:
         ("link", "failed", "nothing_to_pay"),
         ("below", "blocked", "predecessor"),
     ]
+    assert [r["rule_name"] for r in shown["rules"]] == ["Add notification", "Create payment link", "Add notification"]
 
 
 async def test_a_visit_is_shown_as_it_was_at_every_version(office: Office) -> None:
