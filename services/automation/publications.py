@@ -20,6 +20,7 @@ from shared.es.recorded import Recorded
 from shared.messaging.contract import Contract
 from shared.messaging.envelope import Envelope
 from shared.messaging.handler import InNameOf
+from shared.messaging.legible import legible, text_said
 
 OWNER = "automation"
 
@@ -491,17 +492,12 @@ def _decided(state: Decision, recorded: Recorded[Any], e: decision.DecisionEnded
 
 def refusal(envelope: Envelope, rejected: Rejected) -> Contract:
     """Automation's answer to a command that it refuses."""
-    try:
-        asked = orjson.loads(envelope.data)
-    except orjson.JSONDecodeError:
-        asked = {}
-    request = asked.get("request_id") if isinstance(asked, dict) else None
-    return automation.CommandRejected(
-        request_id=request if isinstance(request, str) else None,
-        record_key=envelope.key,
-        command_type=envelope.type,
-        code=rejected.code,
-        detail=rejected.detail[:1000],
-        errors=tuple(common.Fault(pointer=f.pointer, code=f.code, detail=f.detail) for f in rejected.errors[:50]),
+    return automation.CommandRejected.of(
+        envelope.key,
+        envelope.type,
+        rejected.code,
+        rejected.detail,
+        rejected.errors,
+        request_id=text_said(legible(envelope.data).get("request_id")),
         origin=common.Origin(kind="system"),
     )

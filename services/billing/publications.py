@@ -4,7 +4,6 @@ An event that nobody outside needs is not published. Each contract carries the e
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from typing import Any, TypedDict
@@ -23,6 +22,7 @@ from shared.es.errors import Rejected
 from shared.es.recorded import Recorded
 from shared.messaging.contract import Contract
 from shared.messaging.envelope import Envelope
+from shared.messaging.legible import legible
 
 # ------------------------------------------------------------------------------------------------------------ parts
 
@@ -341,27 +341,19 @@ def of_sign_document(d: sig.SignDocument, recorded: Recorded[sig.SignEvent]) -> 
 
 def refused(envelope: Envelope, rejected: Rejected) -> Contract:
     """Billing's CommandRejected, keyed like the command. Says of the command what can be read of it."""
-    said = _legible(envelope.data)
+    said = legible(envelope.data)
     deal_id = _uuid(said.get("deal_id"))
-    return billing.CommandRejected(
+    return billing.CommandRejected.of(
+        envelope.key,
+        envelope.type,
+        rejected.code,
+        rejected.detail,
+        rejected.errors,
         request_id=_uuid(said.get("request_id")),
-        record_key=envelope.key,
-        command_type=envelope.type,
-        code=rejected.code,
-        detail=rejected.detail,
         element_type="deal" if deal_id else None,
         element_id=deal_id,
-        errors=tuple(common.Fault(pointer=f.pointer, code=f.code, detail=f.detail) for f in rejected.errors),
-        origin=_origin_said(said.get("origin")),
+        origin=common.Origin.legible(said.get("origin")),
     )
-
-
-def _legible(data: bytes) -> dict[str, Any]:
-    try:
-        said = json.loads(data)
-    except (ValueError, RecursionError):
-        return {}
-    return said if isinstance(said, dict) else {}
 
 
 def _uuid(value: Any) -> str | None:
@@ -369,12 +361,3 @@ def _uuid(value: Any) -> str | None:
         return str(UUID(value)) if isinstance(value, str) else None
     except ValueError:
         return None
-
-
-def _origin_said(value: Any) -> common.Origin | None:
-    try:
-        return common.Origin.model_validate_json(json.dumps(value)) if isinstance(value, dict) else None
-    except ValueError:
-        return None
-
-

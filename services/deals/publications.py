@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from typing import Any, assert_never
 from uuid import UUID
@@ -28,6 +27,7 @@ from shared.es.errors import Rejected
 from shared.es.recorded import Recorded
 from shared.messaging.contract import Contract
 from shared.messaging.envelope import Envelope
+from shared.messaging.legible import legible, text_said
 
 # ---------------------------------------------------------------------------------------------------------------- values
 
@@ -433,39 +433,21 @@ ELEMENT_OF = (("deal_id", "deal"), ("source_deal_id", "deal"), ("lead_id", "lead
 
 def refusal(envelope: Envelope, rejected: Rejected) -> Contract:
     """CommandRejected, keyed like the command. Says of the command what can be read of it."""
-    said = _legible(envelope.data)
+    said = legible(envelope.data)
     element_type, element_id = _element(said)
-    return says.CommandRejected(
-        request_id=said.get("request_id"),
-        record_key=envelope.key,
-        command_type=envelope.type,
-        code=rejected.code,
-        detail=rejected.detail,
+    return says.CommandRejected.of(
+        envelope.key,
+        envelope.type,
+        rejected.code,
+        rejected.detail,
+        rejected.errors,
+        request_id=text_said(said.get("request_id")),
         element_type=element_type,
         element_id=element_id,
-        errors=tuple(common.Fault(pointer=f.pointer, code=f.code, detail=f.detail) for f in rejected.errors),
-        origin=_origin_said(said.get("origin")),
+        origin=common.Origin.legible(said.get("origin")),
     )
 
 
-def _legible(data: bytes) -> dict[str, Any]:
-    try:
-        said = json.loads(data)
-    except ValueError:
-        return {}
-    if not isinstance(said, dict):
-        return {}
-    return {name: value for name, value in said.items() if name == "origin" or isinstance(value, str)}
-
-
 def _element(said: Mapping[str, Any]) -> tuple[str | None, str | None]:
-    if "element_id" in said:
-        return said.get("element_type"), said["element_id"]
-    return next(((kind, said[name]) for name, kind in ELEMENT_OF if name in said), (None, None))
-
-
-def _origin_said(origin: object) -> common.Origin | None:
-    try:
-        return common.Origin.model_validate_json(json.dumps(origin)) if isinstance(origin, dict) else None
-    except ValueError:
-        return None
+    named = (("element_id", text_said(said.get("element_type"))), *ELEMENT_OF)
+    return next(((kind, text_said(said[name])) for name, kind in named if isinstance(said.get(name), str)), (None, None))

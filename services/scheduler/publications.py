@@ -6,8 +6,6 @@ from __future__ import annotations
 
 from typing import Any, assert_never
 
-import orjson
-
 from services.scheduler.domain import activity as act
 from services.scheduler.domain import room as rm
 from services.scheduler.domain import timer as tm
@@ -21,6 +19,7 @@ from shared.es.errors import Rejected
 from shared.es.recorded import Recorded
 from shared.messaging.contract import Contract
 from shared.messaging.envelope import Envelope, instant
+from shared.messaging.legible import legible, text_said
 
 
 def origin_said(origin: Origin) -> common.Origin:
@@ -252,31 +251,17 @@ def _booking(recorded: Recorded[Any], event: rm.RoomBooked | rm.RoomConflict | r
 
 
 def refusal(envelope: Envelope, rejected: Rejected) -> Contract:
-    """What was asked is repeated as far as it can be read: the body may be anything."""
-    asked = _read(envelope.data)
-    element = _object(asked.get("element"))
-    return scheduler.CommandRejected(
-        request_id=_text(asked.get("request_id")),
-        record_key=envelope.key,
-        command_type=envelope.type,
-        code=rejected.code,
-        detail=rejected.detail[:2000],
-        element_type=_text(element.get("element_type")),
-        element_id=_text(element.get("element_id")),
-        errors=tuple(common.Fault(pointer=f.pointer, code=f.code, detail=f.detail[:500]) for f in rejected.errors[:50]),
+    """What was asked is repeated as far as it can be read."""
+    asked = legible(envelope.data)
+    element = asked.get("element")
+    named = element if isinstance(element, dict) else {}
+    return scheduler.CommandRejected.of(
+        envelope.key,
+        envelope.type,
+        rejected.code,
+        rejected.detail,
+        rejected.errors,
+        request_id=text_said(asked.get("request_id")),
+        element_type=text_said(named.get("element_type")),
+        element_id=text_said(named.get("element_id")),
     )
-
-
-def _read(data: bytes) -> dict[str, Any]:
-    try:
-        return _object(orjson.loads(data))
-    except orjson.JSONDecodeError:
-        return {}
-
-
-def _object(value: object) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _text(value: object) -> str | None:
-    return value[:200] if isinstance(value, str) else None

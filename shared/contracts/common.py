@@ -4,8 +4,11 @@ In commands enumerations are closed. In events they are open, plain `str`: a rea
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
 from datetime import date, datetime
-from typing import Annotated, Any, Literal
+from itertools import islice
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -127,6 +130,18 @@ class Origin(Value):
     acting_fallback: bool = False
     chain: tuple[Uuid, ...] = ()
 
+    @classmethod
+    def legible(cls, said: object) -> Self | None:
+        """The origin that a command names, if it is one: `said` may be any JSON value. None too for more than an origin can hold."""
+        text = json.dumps(said)
+        try:
+            return cls.model_validate_json(text) if len(text) <= LONGEST_ORIGIN else None
+        except ValueError:
+            return None
+
+
+LONGEST_ORIGIN = 2_000
+
 
 class Offset(Value):
     """Seconds, minutes and hours are physical time; days, weeks and months are calendar steps in the zone."""
@@ -203,3 +218,11 @@ class Rejection(Event):
     element_id: str | None = None
     errors: tuple[Fault, ...] = ()
     origin: Origin | None = None
+
+    @classmethod
+    def of(cls, key: str, command: str, code: str, detail: str, errors: Iterable[tuple[str, str, str]], **said: Any) -> Self:
+        """The refusal of the command with this key and type. `errors`: pointer, code, detail. `said`: what else stood in it, legibly.
+
+        However much was wrong, it is short enough to travel: 1,000 characters, and of the first 50 faults 500 each."""
+        faults = tuple(Fault(pointer=place[:200], code=what, detail=why[:500]) for place, what, why in islice(errors, 50))
+        return cls(record_key=key, command_type=command, code=code, detail=detail[:1000], errors=faults, **said)
