@@ -7,12 +7,12 @@ from functools import cache
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from shared.runtime import settings as kit
 
 
-class BillingSettings(BaseSettings):
+class BillingSettings(kit.FromEnvironment):
     """`public_base`: where customers and payment providers reach billing; None is this process itself.
 
     `webhook_secrets`: of the test provider, separated by commas, the first signs; None derives one from the pepper."""
@@ -23,17 +23,6 @@ class BillingSettings(BaseSettings):
     webhook_secrets: SecretStr | None = None
     link_days: int = Field(default=30, ge=1, le=3650)
     """How long a payment link is good for, unless who asks says otherwise."""
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return init_settings, kit.EnvironmentAndFiles(settings_cls)
 
     @field_validator("public_base")
     @classmethod

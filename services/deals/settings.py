@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
+from shared.runtime.settings import FromEnvironment
 from shared.runtime.settings import settings as kit_settings
 
 
-class DealsSettings(BaseSettings):
+class DealsSettings(FromEnvironment):
     """`DEALWRIGHT_DEALS__…`."""
 
     model_config = SettingsConfigDict(env_prefix="DEALWRIGHT_DEALS__", extra="ignore", frozen=True)

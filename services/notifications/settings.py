@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from shared.runtime import settings as kit
 
@@ -49,24 +49,13 @@ class HookSettings(kit.Section):
         return frozenset(each.strip() for each in self.allow.split(",") if each.strip())
 
 
-class NotificationsSettings(BaseSettings):
+class NotificationsSettings(kit.FromEnvironment):
     model_config = SettingsConfigDict(env_prefix=kit.PREFIX, env_nested_delimiter="__", extra="ignore", frozen=True)
 
     smtp: SmtpSettings = SmtpSettings()
     storage: StorageSettings = StorageSettings()
     notifications: SmsSettings = SmsSettings()
     hooks: HookSettings = HookSettings()
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return init_settings, kit.EnvironmentAndFiles(settings_cls)
 
 
 @cache

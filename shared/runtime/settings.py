@@ -85,7 +85,44 @@ class TlsSettings(Section):
     """A proxy in front of this process terminates TLS."""
 
 
-class Settings(BaseSettings):
+class EnvironmentAndFiles(EnvSettingsSource):
+    """The environment, where NAME_FILE stands for the content of a file. Services' own settings use it too."""
+
+    def _load_env_vars(self) -> Mapping[str, str | None]:
+        found = dict(super()._load_env_vars())
+        for name, path in list(found.items()):
+            if name.endswith("_file") and path and (PREFIX.lower() in name or name.startswith("database_url")) and name not in _FILES:
+                found.setdefault(name.removesuffix("_file"), _content(name, path))
+        return found
+
+
+_FILES = frozenset({"dealwright_kafka__ca_file"})
+"""Settings whose own name ends so."""
+
+
+def _content(name: str, path: str) -> str:
+    try:
+        return Path(path).read_text().strip()
+    except OSError as error:
+        raise SettingsProblem(f"{name.upper()} names {path}, which cannot be read: {error.strerror}") from None
+
+
+class FromEnvironment(BaseSettings):
+    """Settings of this process and of the services: given to the constructor or, each variable also as NAME_FILE, in the environment."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, EnvironmentAndFiles(settings_cls)
+
+
+class Settings(FromEnvironment):
     """What every service process needs."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_nested_delimiter="__", extra="ignore", frozen=True, populate_by_name=True)
@@ -112,17 +149,6 @@ class Settings(BaseSettings):
     kafka: KafkaSettings = KafkaSettings()
     log: LogSettings = LogSettings()
     tls: TlsSettings = TlsSettings()
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return init_settings, EnvironmentAndFiles(settings_cls)
 
     @field_validator("pepper")
     @classmethod
@@ -166,28 +192,6 @@ def is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-class EnvironmentAndFiles(EnvSettingsSource):
-    """The environment, where NAME_FILE stands for the content of a file. Services' own settings use it too."""
-
-    def _load_env_vars(self) -> Mapping[str, str | None]:
-        found = dict(super()._load_env_vars())
-        for name, path in list(found.items()):
-            if name.endswith("_file") and path and (PREFIX.lower() in name or name.startswith("database_url")) and name not in _FILES:
-                found.setdefault(name.removesuffix("_file"), _content(name, path))
-        return found
-
-
-_FILES = frozenset({"dealwright_kafka__ca_file"})
-"""Settings whose own name ends so."""
-
-
-def _content(name: str, path: str) -> str:
-    try:
-        return Path(path).read_text().strip()
-    except OSError as error:
-        raise SettingsProblem(f"{name.upper()} names {path}, which cannot be read: {error.strerror}") from None
 
 
 @cache
