@@ -116,8 +116,20 @@ def _issued(command: IssueCredential) -> CredentialIssued:
         raise Rejected("tenant_suspended", "The tenant is suspended.")
     if command.active >= MOST_ACTIVE:
         raise Rejected("two_active", "The actor has two active keys; revoke one first.")
-    if not command.actor.startswith(("key:", "user:")) or len(command.actor) > 80:
+    if not _is_an_actor(command.actor):
         raise invalid([Fault("/actor", "wrong_type", "key:<client id> or user:<employee id>.")])
     return CredentialIssued(
         command.credential_id, command.tenant_id, command.hmac, command.scopes, command.actor, command.cause, command.expires_at
     )
+
+
+def _is_an_actor(text: str) -> bool:
+    """A client has any name. An employee is named by id, as events name who asked: another text could not be said."""
+    return len(text) <= 80 and (text.startswith("key:") or (text.startswith("user:") and _is_an_id(text.removeprefix("user:"))))
+
+
+def _is_an_id(text: str) -> bool:
+    try:
+        return str(UUID(text)) == text
+    except ValueError:
+        return False

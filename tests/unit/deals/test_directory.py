@@ -221,6 +221,7 @@ def test_a_key_is_issued_once_and_revoked_once() -> None:
         ({"active": 2}, "two_active"),
         ({"suspended": True}, "tenant_suspended"),
         ({"actor": "anna"}, "validation_failed"),
+        ({"actor": "user:anna"}, "validation_failed"),
     ],
 )
 def test_who_gets_no_key(more: dict[str, Any], code: str) -> None:
