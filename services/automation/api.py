@@ -60,6 +60,7 @@ from shared.es.errors import Fault, NotFound, Rejected
 from shared.es.view import Row
 from shared.http.auth import needs
 from shared.http.commands import Answer, Door, Result
+from shared.http.filters import one_of
 from shared.http.paging import Paging
 from shared.http.problems import PROBLEMS, Body
 from shared.http.types import Code, Flag, Instant, LongText, Text255
@@ -80,12 +81,6 @@ async def gathering(door: Door) -> AsyncIterator[Gathered]:
     async with door.reading() as sql:
         raw: Any = (await sql.get_raw_connection()).driver_connection
         yield Gathered(Tx(sql, raw, now()), door.caller.tenant)
-
-
-def user_of(door: Door) -> str | None:
-    """The employee who asks, if it is one."""
-    kind, _, id = door.caller.actor.partition(":")
-    return id if kind == "user" else None
 
 
 # ------------------------------------------------------------------------------------------------ catalogue
@@ -272,8 +267,8 @@ async def list_rules(
 
 def matching(query: Select[Any], wanted: Mapping[Any, object]) -> Select[Any]:
     """One filter per parameter that was given; `a,b` is one of both."""
-    given = {column: str(value).split(",") for column, value in wanted.items() if value is not None}
-    return query.where(*(column.in_(values) for column, values in given.items()))
+    given = {column: str(value) for column, value in wanted.items() if value is not None}
+    return query.where(*(condition for column, text in given.items() for condition in one_of(column, text)))
 
 
 def listed_rule(row: Mapping[str, Any]) -> Json:
@@ -292,7 +287,7 @@ async def create_rule(body: NewRule, door: Annotated[Door, WRITE]) -> Response:
     if known is None or body.element_type not in known.element_types:
         raise _no_such_type(body.rule_type, body.element_type)
     id = str(body.id or new_id())
-    owner = str(body.owner_id) if body.owner_id else user_of(door) or _owner_of(world, place)
+    owner = str(body.owner_id) if body.owner_id else door.caller.employee_id or _owner_of(world, place)
     here = sum(row["stage_id"] == place.stage_id and row["state"] != "deleted" for row in world.rules)
     position = body.position if body.position is not None else here
     draft = rul.DraftRule(
@@ -468,7 +463,7 @@ async def create_trigger(body: NewTrigger, door: Annotated[Door, WRITE]) -> Resp
     if known is None or place.element_type not in known.element_types:
         raise _no_such_trigger_type(body.trigger_type, place.element_type)
     id = str(body.id or new_id())
-    owner = str(body.owner_id) if body.owner_id else user_of(door) or _owner_of(world, place)
+    owner = str(body.owner_id) if body.owner_id else door.caller.employee_id or _owner_of(world, place)
     definition = {**body.definition, "type": body.trigger_type, "target_stage": f"{place.pipeline}/{place.stage}"}
     draft = tri.DraftTrigger(place.element_type, place.pipeline_id, place.stage_id, body.position, definition, owner)
     return await door.ask(Addressed(TRIGGER, id, draft), answer=trigger_answer(id, 201))
@@ -660,7 +655,7 @@ async def planned(door: Door, body: RuleText) -> Planned:
         documents = documents_of(body.text)
     except Unreadable as error:
         raise Rejected("rule_set_invalid", str(error), status=422, errors=(Fault("#/text", "syntax", str(error)),)) from None
-    plan = plan_of(documents, await world_of(door), user_of(door), new_id, prune=body.prune)
+    plan = plan_of(documents, await world_of(door), door.caller.employee_id, new_id, prune=body.prune)
     errors = tuple(finding for finding, _, _ in plan.findings if finding.code not in WARNINGS)
     if errors:
         raise Rejected("rule_set_invalid", f"{len(errors)} faults were found; `errors` names each.", status=422, errors=errors)

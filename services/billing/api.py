@@ -65,6 +65,7 @@ from shared.es.errors import Fault, NotFound, Rejected
 from shared.http.auth import needs, public
 from shared.http.commands import Answer, Door, Result
 from shared.http.exchange import JsonAnswer
+from shared.http.filters import between, one_of
 from shared.http.paging import Paging
 from shared.http.problems import PROBLEMS, Body
 from shared.http.types import Code, Currency, DecimalText, Flag, Instant, LongText, MoneyBody, PositiveDecimalText, Text255, Whole
@@ -93,8 +94,8 @@ READ, WRITE, REFUND = needs("billing:read"), needs("billing:write"), needs("paym
 
 def asked_by(door: Door) -> Asked:
     """A person by the employee's id, a program by its credential."""
-    kind, _, id = door.caller.actor.partition(":")
-    return Asked(Origin("person", _uuid(id)) if kind == "user" else Origin("api", _uuid(door.caller.credential_id)))
+    employee = door.caller.employee_id
+    return Asked(Origin("person", employee) if employee else Origin("api", door.caller.client_id))
 
 
 def _uuid(text: str) -> str | None:
@@ -106,16 +107,6 @@ def _uuid(text: str) -> str | None:
 
 def _text(id: UUID | None) -> str | None:
     return None if id is None else str(id)
-
-
-def one_of(column: ColumnElement[Any], wanted: str | None) -> list[ColumnElement[bool]]:
-    """The filter `a,b`; none where nothing is wanted."""
-    return [] if wanted is None else [column.in_([part.strip() for part in wanted.split(",")])]
-
-
-def between(column: ColumnElement[Any], since: Any, until: Any) -> list[ColumnElement[bool]]:
-    """From inclusive to exclusive."""
-    return [*([column >= since] if since is not None else []), *([column < until] if until is not None else [])]
 
 
 def amounts(column: ColumnElement[Any], since: str | None, until: str | None, currency: str | None) -> list[ColumnElement[bool]]:

@@ -61,16 +61,9 @@ Shows = Callable[[Any], dict[str, Any]]
 # --------------------------------------------------------------------------------------------------------------- answers
 def asker(door: Door) -> Asker:
     """A person where the key acts as an employee, else the API client."""
-    caller = door.caller
-    origin = Origin("person") if caller.actor.startswith("user:") else Origin("api", id=_uuid(caller.credential_id))
+    caller, client = door.caller, door.caller.client_id
+    origin = Origin("person") if caller.employee_id else Origin("api", id=UUID(client) if client else None)
     return Asker(caller.tenant, caller.actor, origin)
-
-
-def _uuid(text: str) -> UUID | None:
-    try:
-        return UUID(text)
-    except ValueError:
-        return None
 
 
 def made(aggregate: Aggregate[Any, Any, Any], id: UUID, shows: Shows, path: str) -> Callable[[Result], Answer]:

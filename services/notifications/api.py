@@ -9,7 +9,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Path, Query
 from pydantic import Field
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import select
 from starlette.responses import Response
 
 from services.notifications.channels.webhook import secret_of
@@ -44,6 +44,7 @@ from shared.es.errors import NotFound, Rejected
 from shared.http.auth import Refusal, needs, signed_in
 from shared.http.commands import Answer, Door, Result
 from shared.http.exchange import JsonAnswer
+from shared.http.filters import between, one_of
 from shared.http.paging import Paging
 from shared.http.problems import PROBLEMS, Body
 from shared.http.types import Instant, LongText
@@ -62,25 +63,8 @@ OWN = signed_in("people see their own feed and preferences; others' need notices
 
 def origin_of(door: Door) -> Origin:
     """A person by the employee's id, a program by its credential."""
-    kind, _, id = door.caller.actor.partition(":")
-    return Origin("person", id=id) if kind == "user" else Origin("api", id=_uuid(door.caller.credential_id))
-
-
-def _uuid(text: str) -> str | None:
-    try:
-        return str(UUID(text))
-    except ValueError:
-        return None
-
-
-def one_of(column: ColumnElement[Any], wanted: str | None) -> list[ColumnElement[bool]]:
-    """The filter `a,b`; none where nothing is wanted."""
-    return [] if wanted is None else [column.in_([part.strip() for part in wanted.split(",")])]
-
-
-def between(column: ColumnElement[Any], since: Any, until: Any) -> list[ColumnElement[bool]]:
-    """From inclusive to exclusive."""
-    return [*([column >= since] if since is not None else []), *([column < until] if until is not None else [])]
+    employee = door.caller.employee_id
+    return Origin("person", id=employee) if employee else Origin("api", id=door.caller.client_id)
 
 
 HIDDEN = frozenset({"tenant", "correlation_id", "causation_id", "hops", "actor", "traceparent", "window_key", "window_until", "number"})
@@ -157,9 +141,9 @@ def _notice_answer(id: str) -> Callable[[Result], Answer]:
 
 def whose(door: Door, employee_id: UUID | None) -> str:
     """The caller's own employee id, or another's with the scope. Raises Refusal."""
-    kind, _, own = door.caller.actor.partition(":")
+    own = door.caller.employee_id
     wanted = str(employee_id) if employee_id else own
-    if employee_id is None and kind != "user":
+    if wanted is None:
         raise Refusal("forbidden", "not a person", "This key belongs to no employee; name one with employee_id.")
     if wanted != own and not door.may("notices:read"):
         raise Refusal("forbidden", "scope notices:read missing", "The feed of somebody else needs the scope notices:read.")

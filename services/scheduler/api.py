@@ -49,6 +49,7 @@ from shared.es.errors import Fault, NotFound, Rejected
 from shared.http.auth import needs
 from shared.http.commands import Answer, Door, Result
 from shared.http.exchange import JsonAnswer
+from shared.http.filters import between, one_of
 from shared.http.paging import Paging
 from shared.http.problems import PROBLEMS, Body
 from shared.http.types import Code, Flag, Instant, LongText, Text255, Whole, Zone
@@ -67,30 +68,8 @@ Version = Annotated[int | None, Query(ge=1, description="The state as it was at 
 
 def origin_of(door: Door) -> Origin:
     """A person by the employee's id, a program by its credential."""
-    kind, _, id = door.caller.actor.partition(":")
-    return Origin("person", id=id) if kind == "user" else Origin("api", id=_uuid(door.caller.credential_id))
-
-
-def employee_of(door: Door) -> str | None:
-    kind, _, id = door.caller.actor.partition(":")
-    return _uuid(id) if kind == "user" else None
-
-
-def _uuid(text: str) -> str | None:
-    try:
-        return str(UUID(text))
-    except ValueError:
-        return None
-
-
-def one_of(column: ColumnElement[Any], wanted: str | None) -> list[ColumnElement[bool]]:
-    """The filter `a,b`; none where nothing is wanted."""
-    return [] if wanted is None else [column.in_([part.strip() for part in wanted.split(",")])]
-
-
-def between(column: ColumnElement[Any], since: Any, until: Any) -> list[ColumnElement[bool]]:
-    """From inclusive to exclusive."""
-    return [*([column >= since] if since is not None else []), *([column < until] if until is not None else [])]
+    employee = door.caller.employee_id
+    return Origin("person", id=employee) if employee else Origin("api", id=door.caller.client_id)
 
 
 def without_chain(row: Row) -> dict[str, Any]:
@@ -216,14 +195,14 @@ class Reason(Body):
 
 @API.post("/v1/timers/{id}/cancellations", operation_id="timers_cancel", tags=["timers"])
 async def cancel_timer(id: Id, body: Reason, door: Annotated[Door, needs("timers:write")]) -> Response:
-    command = CancelTimer(None, body.reason, origin_of(door), employee_of(door))
+    command = CancelTimer(None, body.reason, origin_of(door), door.caller.employee_id)
     return await door.ask(Addressed(TIMER, str(id), command), answer=_timer_answer(str(id)))
 
 
 @API.post("/v1/timers/{id}/firings", operation_id="timers_fire", tags=["timers"])
 async def fire_timer(id: Id, door: Annotated[Door, needs("timers:write")]) -> Response:
     """Now, however early or late."""
-    origin, by, zone = origin_of(door), employee_of(door), await company_zone(door)
+    origin, by, zone = origin_of(door), door.caller.employee_id, await company_zone(door)
     row = await door.one(select(TIMERS_TABLE).where(TIMERS_TABLE.c.id == str(id)))
     company: planning.Reads = ((CALENDAR, COMPANY),) if row["follows_company"] else ()
 

@@ -16,6 +16,8 @@ from shared.messaging.requests import Answer, to_bytes
 
 SCOPE_KEY = "dealwright.exchange"
 NOBODY = UUID(int=0)
+PUBLIC = "public"
+"""In place of a credential where none is asked for."""
 
 
 class Caller(NamedTuple):
@@ -26,8 +28,19 @@ class Caller(NamedTuple):
     actor: str
     scopes: frozenset[str]
 
+    @property
+    def employee_id(self) -> str | None:
+        """The employee in whose name it acts; None: a program."""
+        kind, _, id = self.actor.partition(":")
+        return id if kind == "user" else None
 
-ANONYMOUS = Caller(NOBODY, "public", "system", frozenset())
+    @property
+    def client_id(self) -> str | None:
+        """The credential; None: nobody signed in."""
+        return None if self.credential_id == PUBLIC else self.credential_id
+
+
+ANONYMOUS = Caller(NOBODY, PUBLIC, "system", frozenset())
 
 
 @dataclass(slots=True)
