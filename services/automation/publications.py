@@ -18,9 +18,8 @@ from shared.contracts import automation, billing, common, deals, notifications, 
 from shared.es.errors import Rejected
 from shared.es.recorded import Recorded
 from shared.messaging.contract import Contract
-from shared.messaging.envelope import Envelope
+from shared.messaging.envelope import Envelope, legible, text_said
 from shared.messaging.handler import InNameOf
-from shared.messaging.legible import legible, text_said
 
 OWNER = "automation"
 

@@ -21,8 +21,7 @@ from shared.contracts import billing, common
 from shared.es.errors import Rejected
 from shared.es.recorded import Recorded
 from shared.messaging.contract import Contract
-from shared.messaging.envelope import Envelope
-from shared.messaging.legible import legible
+from shared.messaging.envelope import Envelope, legible
 
 # ------------------------------------------------------------------------------------------------------------ parts
 

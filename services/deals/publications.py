@@ -26,8 +26,7 @@ from shared.contracts import deals as says
 from shared.es.errors import Rejected
 from shared.es.recorded import Recorded
 from shared.messaging.contract import Contract
-from shared.messaging.envelope import Envelope
-from shared.messaging.legible import legible, text_said
+from shared.messaging.envelope import Envelope, legible, text_said
 
 # ---------------------------------------------------------------------------------------------------------------- values
 

@@ -15,8 +15,7 @@ from shared.contracts import common, notifications
 from shared.es.errors import Rejected
 from shared.es.recorded import Recorded
 from shared.messaging.contract import Contract
-from shared.messaging.envelope import Envelope, instant
-from shared.messaging.legible import legible, text_said
+from shared.messaging.envelope import Envelope, instant, legible, text_said
 
 
 def origin_said(origin: Origin) -> common.Origin:

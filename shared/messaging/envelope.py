@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 import orjson
@@ -23,6 +23,8 @@ Headers = Sequence[tuple[str, bytes]]
 
 MAX_SIZE = 256 * 1024
 MAX_DEPTH = 32
+LONGEST_SAID = 200
+"""Characters of a refused command's texts that its refusal repeats."""
 NO_HEADERS: Headers = ()
 
 
@@ -226,3 +228,17 @@ def _read(names: bytes) -> tuple[tuple[str, ...], struct.Struct]:
 
 def with_data(envelope: Envelope, data: bytes) -> Envelope:
     return replace(envelope, data=data)
+
+
+def legible(data: bytes) -> dict[str, Any]:
+    """The members of a body that may be anything; none where it is no JSON object, nested beyond reading or no valid Unicode."""
+    try:
+        said = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
+def text_said(value: object) -> str | None:
+    """Text of such a body, cut to what travels in an answer; None for anything else."""
+    return value[:LONGEST_SAID] if isinstance(value, str) else None

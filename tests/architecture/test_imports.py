@@ -12,7 +12,7 @@ from tests.architecture.source import Source, imports, source, sources, within
 
 STDLIB = tuple(sys.stdlib_module_names)
 TIME_AND_DATA = ("shared.runtime.database", "shared.runtime.clock", "shared.runtime.statements")
-MESSAGES = ("shared.messaging.contract", "shared.messaging.envelope", "shared.messaging.legible", "shared.messaging.handler.InNameOf")
+MESSAGES = ("shared.messaging.contract", "shared.messaging.envelope", "shared.messaging.handler.InNameOf")
 NOT_OF_HANDLERS = ("settings", "api", "subscriptions", "replicas")
 RANDOM_IDS = ("uuid.uuid1", "uuid.uuid4")
 WEB = ("fastapi", "starlette", "httpx", "aiosmtplib", "aiokafka")
