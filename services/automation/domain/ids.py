@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from hashlib import sha1
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 if TYPE_CHECKING:
     from hashlib import _Hash
@@ -23,4 +24,4 @@ VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 
 @lru_cache(maxsize=1024)
 def _begun(namespace: str) -> _Hash:
-    return sha1(bytes.fromhex(namespace.replace("-", "")), usedforsecurity=False)
+    return sha1(UUID(namespace).bytes, usedforsecurity=False)

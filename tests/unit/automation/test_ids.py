@@ -16,6 +16,7 @@ def test_a_derived_id_is_a_uuid5(namespace: UUID, name: str) -> None:
     assert derived(str(namespace), name) == str(uuid5(namespace, name))
 
 
-def test_only_an_id_is_a_namespace() -> None:
+@pytest.mark.parametrize("namespace", ["no id", "abcd", ""])
+def test_only_an_id_is_a_namespace(namespace: str) -> None:
     with pytest.raises(ValueError, match="hexadecimal"):
-        derived("no id", "name")
+        derived(namespace, "name")
