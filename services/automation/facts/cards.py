@@ -59,7 +59,7 @@ def _manager(employee: EmployeeRow) -> Iterable[str]:
     return [employee.manager_id] if employee.manager_id else []
 
 
-def _heads(pipeline: PipelineRow) -> Iterable[str]:
+def _heads(pipeline: PipelineRow | Pipeline) -> Iterable[str]:
     return [id for id in (pipeline.owner_id, pipeline.automation_user_id) if id]
 
 
@@ -154,11 +154,11 @@ class LinkedRows:
     def company(self) -> dict[str, Any] | None:
         return self._company[1]
 
-    @property
+    @cached_property
     def invoices(self) -> Sequence[dict[str, Any]]:
         return [_shown_invoice(row) for row in self._rows.all(replicas.INVOICES_OF_DEAL, self._id)]
 
-    @property
+    @cached_property
     def details(self) -> Sequence[Details]:
         return [_details(row) for owner in _owners(self._element) for row in self._rows.all(replicas.DETAILS_OF_OWNER, owner)]
 
@@ -182,7 +182,7 @@ class LinkedRows:
         return None if row is None else _person(id, row)
 
     def person_called(self, text: str) -> Person | None:
-        known = (self.person(id) for id in (text, *people_of(self._element), self.pipeline.owner_id) if id)
+        known = (self.person(id) for id in (text, *people_of(self._element), *_heads(self.pipeline)))
         return next((person for person in known if person is not None and text in (person.id, person.code)), None)
 
     def is_gone(self, file_id: str) -> bool:
