@@ -50,10 +50,12 @@ class Lab:
     admin: Any = None
     scenarios: dict[Callable[[Lab], Awaitable[Any]], asyncio.Task[Any]] = field(default_factory=dict)
 
-    async def kill_and_restart(self) -> None:
-        """On the same ports and data; what the killed one had acknowledged is still there."""
+    async def kill(self) -> None:
         faults.kill(self.running.pid)
         await self.running.gone_within(5)
+
+    async def restart(self) -> None:
+        """On the same ports and data; what the killed one had acknowledged is still there."""
         self.running = await bring_up(self.broker, self.broker.home.parent / "kafka.pid")
 
     async def seen(self, scenario: Callable[[Lab], Awaitable[Any]]) -> Any:

@@ -101,8 +101,8 @@ async def third_member(lab: Lab) -> list[list[int]]:
             return [[len(listener.revoked[n]), len(listener.assigned[n])] for listener, n in zip((first, second), seen, strict=True)]
 
 
-async def two_with_one_instance_id(lab: Lab) -> tuple[list[int], int, int, list[str]]:
-    """In eight seconds: member ids that either had, generations gained, times at which both had the one partition, errors."""
+async def two_with_one_instance_id(lab: Lab) -> tuple[int, list[str]]:
+    """Generations gained and errors, once each has been given three names and both were seen with the one partition twenty times."""
     tp = await lab.topic()
     errors: list[str] = []
 
@@ -120,14 +120,15 @@ async def two_with_one_instance_id(lab: Lab) -> tuple[list[int], int, int, list[
         async with lab.consumer(tp.topic, **static) as b:
             polls = [asyncio.create_task(poll(member)) for member in (a, b)]
             generation, both, names = a._coordinator.generation, 0, (set[str](), set[str]())
-            for _ in range(160):
-                for member, seen in zip((a, b), names, strict=True):
-                    seen.add(member._coordinator.member_id)
-                both += bool(a.assignment() and b.assignment())
-                await asyncio.sleep(0.05)
+            async with asyncio.timeout(50):
+                while both < 20 or min(map(len, names)) < 3:
+                    for member, seen in zip((a, b), names, strict=True):
+                        seen.add(member._coordinator.member_id)
+                    both += bool(a.assignment() and b.assignment())
+                    await asyncio.sleep(0.05)
             for task in polls:
                 task.cancel()
-            return [len(seen) for seen in names], b._coordinator.generation - generation, both, errors
+            return b._coordinator.generation - generation, errors
 
 
 SIDE_BY_SIDE = (
@@ -170,8 +171,6 @@ async def test_ak_17_two_processes_with_one_instance_id_expel_each_other_and_bot
     """Neither is fenced, not even the generation rises: each takes the other's place, again and again.
 
     Joins that meet may raise an unknown error on the way, on a slow machine many."""
-    names, generations, both, errors = await lab.seen(two_with_one_instance_id)
-    assert min(names) > 2
+    generations, errors = await lab.seen(two_with_one_instance_id)
     assert generations == 0
-    assert both > 80
     assert "FencedInstanceIdError" not in errors

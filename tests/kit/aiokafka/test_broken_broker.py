@@ -13,7 +13,7 @@ from shared.messaging.kafka import Cluster, Producer, group_offsets
 from shared.messaging.outbox import Outgoing
 from shared.messaging.records import KafkaRecord, Partition
 from shared.testing import faults
-from tests.kit.aiokafka.lab import Lab
+from tests.kit.aiokafka.lab import EXPELLED_AFTER, Lab, until
 
 
 class Traffic:
@@ -75,17 +75,18 @@ async def test_a_broker_that_is_killed_and_comes_back(lab: Lab, tmp_path: Path) 
     await lab.quiet()
     async with traffic(lab, tmp_path) as under_way:
         before = under_way.sent
-        await lab.kill_and_restart()
+        await lab.kill()
+        await until(lambda: under_way.refused > 0, within=20)
+        await lab.restart()
         await under_way.arrived(before + 20, within=30)
-        assert under_way.refused > 0
 
 
 async def test_a_broker_that_is_stopped_for_longer_than_the_session(lab: Lab, tmp_path: Path) -> None:
     await lab.quiet()
     async with traffic(lab, tmp_path) as under_way:
         faults.stop(lab.running.pid)
-        await asyncio.sleep(10)
+        await until(lambda: under_way.refused > 0, within=20)
+        await asyncio.sleep(EXPELLED_AFTER)
         before = under_way.sent
         faults.cont(lab.running.pid)
         await under_way.arrived(before + 20, within=30)
-        assert under_way.refused > 0
