@@ -134,9 +134,7 @@ def _append(connection: asyncpg.Connection, role: str, sender: Sender) -> Callab
     statement = APPEND.format(r=role)
 
     async def append(number: int, b: Batch) -> None:
-        await connection.fetch(
-            statement, [*b.offsets], [*b.offsets.values()], sender.acknowledged(), b.inbox, number, *b.outbox, *b.events
-        )
+        await connection.fetch(statement, [*b.offsets], [*b.offsets.values()], sender.acknowledged(), b.inbox, number, *b.outbox, *b.events)
 
     return append
 

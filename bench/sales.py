@@ -20,7 +20,7 @@ from shared.runtime.clock import now
 
 ORIGIN = Origin(kind="api")
 PIPELINE, BEFORE, RULED, OWNER = (str(uuid5(NAMESPACE_URL, name)) for name in ("pipeline", "before", "ruled", "owner"))
-SCOPES = ("rules:read", "rules:write", "rules:activate", "runs:read")
+SCOPES = ("rules:read", "rules:write", "rules:activate", "runs:read", "activities:write")
 
 
 def deal_of(number: int) -> str:
@@ -34,9 +34,7 @@ def visit_of(number: int, visit: int) -> str:
 def company() -> tuple[list[Record], str]:
     """Tenant, key, employee and pipeline; and the key's text."""
     id, secret = str(uuid4()), new_secret()
-    tenant = deals.TenantRegistered(
-        origin=ORIGIN, tenant_id=str(TENANT), name="Acme", language="de", zone="Europe/Berlin", rehearsal=False
-    )
+    tenant = deals.TenantRegistered(origin=ORIGIN, tenant_id=str(TENANT), name="Acme", language="de", zone="Europe/Berlin", rehearsal=False)
     issued = deals.CredentialIssued(
         origin=ORIGIN, credential_id=id, tenant_id=str(TENANT), hmac=hmac_of(secret, PEPPER), scopes=SCOPES, actor=f"user:{OWNER}"
     )

@@ -188,5 +188,3 @@ class Counter:
             raise TimeoutError(f"{found} of {n} records within {seconds:.0f} s") from None
         if found != n:
             raise RuntimeError(f"{found} records instead of {n}: this run counts for nothing")
-
-

@@ -135,5 +135,3 @@ async def _end_supervisor(state: State, supervisor: Running, say: Say) -> None:
         for line in lines[before:]:
             say(line)
         before = max(before, len(lines))
-
-

@@ -1,6 +1,6 @@
 """Plays the story on a running stack, visibly. Exit code 0 only if every step was really observed.
 
-    make demo, or on a running stack: python -m examples.story [--state .dealwright]"""
+make demo, or on a running stack: python -m examples.story [--state .dealwright]"""
 
 from __future__ import annotations
 

@@ -86,7 +86,10 @@ def the_pipelines_and_their_rules(scene: Scene) -> Told:
         ("leads", "Leads", "lead", LEADS),
     ):
         pipeline = scene.found_or_made(
-            "deals", "/v1/pipelines", lambda p, code=code: p["code"] == code, _pipeline(scene, code, name, kind, stages)  # type: ignore[misc]
+            "deals",
+            "/v1/pipelines",
+            lambda p, code=code: p["code"] == code,
+            _pipeline(scene, code, name, kind, stages),  # type: ignore[misc]
         )
         cast[f"pipeline {code}"] = _id(pipeline, "pipeline")
         cast |= {f"stage {code}/{stage['code']}": stage["stage_id"] for stage in pipeline["stages"]}

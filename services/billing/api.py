@@ -612,9 +612,7 @@ def _prepared(stream: str, deal_id: str | None, own: NewDocument, asked: Asked) 
     return (Addressed(DOCUMENTS, stream, prepare, reads),)
 
 
-async def _link_item(
-    door: Door, body: NewDocumentBody, deal_id: str | None, named: InvoiceCard | None, own: NewDocument
-) -> asks.Item:
+async def _link_item(door: Door, body: NewDocumentBody, deal_id: str | None, named: InvoiceCard | None, own: NewDocument) -> asks.Item:
     given = bool(body.lines or body.amount)
     wish = asks.Wish(
         door.caller.tenant,

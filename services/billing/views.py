@@ -493,13 +493,9 @@ INVOICES_OF_DEAL = by_column(
     "invoices of deal", INVOICES, "deal_id", invoice_card, where="t.status <> 'cancelled'", order="t.created_at desc, t.id desc"
 )
 """All that are not cancelled, the newest first."""
-DOCUMENT_BY_ID = by_column(
-    "document by id", PAYMENT_DOCUMENTS, "payment_document_id", document_card, order="t.version desc"
-)
+DOCUMENT_BY_ID = by_column("document by id", PAYMENT_DOCUMENTS, "payment_document_id", document_card, order="t.version desc")
 PAYMENT_BY_ID = by_column("payment by id", PAYMENTS, "id", payment_card)
-PREPAID_OF_DEAL = by_column(
-    "prepaid of deal", PAYMENTS, "deal_id", payment_card, where="t.prepaid > 0", order="t.paid_at, t.id"
-)
+PREPAID_OF_DEAL = by_column("prepaid of deal", PAYMENTS, "deal_id", payment_card, where="t.prepaid > 0", order="t.paid_at, t.id")
 """Payments with money on a payment document of the deal that waits for an invoice, the oldest first (F5)."""
 PAYMENTS_OF_INVOICE = by_column(
     "payments of invoice", INVOICE_ALLOCATIONS, "id", _payment_id, where="t.kind = 'allocated'", order="t.version"
@@ -507,4 +503,3 @@ PAYMENTS_OF_INVOICE = by_column(
 OPEN_QUOTES_OF_DEAL = by_column(
     "open quotes of deal", QUOTES, "deal_id", lambda row: str(row["id"]), where="t.status in ('draft', 'sent')", order="t.created_at"
 )
-

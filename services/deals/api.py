@@ -331,9 +331,7 @@ async def list_deals(door: SEES_CUSTOM, paging: Page, by: Annotated[DealFilter, 
 @API.post("/v1/deals", operation_id="deals_create", status_code=201, tags=["deals"])
 async def create_deal(body: bodies.NewDeal, door: Writer) -> Response:
     id = body.id or new_id()
-    new = elements.NewDeal(
-        id, body.pipeline_id, new_values(door, body, id), body.stage_id, await is_elsewhere(door, body), body.automation
-    )
+    new = elements.NewDeal(id, body.pipeline_id, new_values(door, body, id), body.stage_id, await is_elsewhere(door, body), body.automation)
     return await door.ask(elements.create_deal(asker(door), new), answer=made(DEAL, id, views.deal_body, "deals"))
 
 
@@ -1093,9 +1091,7 @@ async def issue_credential(body: bodies.NewCredential, door: KeyAdmin) -> Respon
     key, hmac = door.new_key(str(id))
     about = (body.scopes, body.actor, SCOPES, body.expires_at)
     new = directory.NewCredential(id, hmac, *about, held=door.caller.scopes)
-    kept = await there.ask(
-        directory.issue_credential(asker(there), new), answer=made(CREDENTIAL, id, views.credential_body, "credentials")
-    )
+    kept = await there.ask(directory.issue_credential(asker(there), new), answer=made(CREDENTIAL, id, views.credential_body, "credentials"))
     return with_key(kept, str(id), key)
 
 

@@ -171,9 +171,7 @@ class Activity:
 
 
 def _activity(row: Activity | None, e: scheduler.ActivityFact) -> Activity:
-    return Activity(
-        e.name, e.description, e.starts_at, e.ends_at, e.local, e.zone, e.responsible_id, e.address, e.room_id, e.link
-    )
+    return Activity(e.name, e.description, e.starts_at, e.ends_at, e.local, e.zone, e.responsible_id, e.address, e.room_id, e.link)
 
 
 ACTIVITIES: Replica[Activity] = Replica(

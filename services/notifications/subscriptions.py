@@ -580,7 +580,6 @@ def _owner_of_failed(message: Message[automation.RunCompleted]) -> list[str]:
     return [message.body.rule_owner_id] if message.body.outcome in FAILED else []
 
 
-
 SUBSCRIPTIONS: tuple[Subscription[Any], ...] = (
     Subscription(
         notifications.Notify,

@@ -100,9 +100,7 @@ class WhenBody(Body):
     def when(self) -> When:
         offset = Offset() if self.offset is None else Offset(**self.offset.model_dump())
         responsible = None if self.responsible_id is None else str(self.responsible_id)
-        return When(
-            self.mode, self.anchor_instant, self.anchor_date, offset, self.local_time, self.zone, self.working_hours, responsible
-        )
+        return When(self.mode, self.anchor_instant, self.anchor_date, offset, self.local_time, self.zone, self.working_hours, responsible)
 
 
 class OffsetBody(Body):

@@ -86,7 +86,7 @@ def _call(document: Json, path: str, method: str, operation: Json) -> str:
     """A curl command that works once $KEY and the ids are filled in."""
     parts = [f"curl -X {method} http://127.0.0.1:$PORT{path}"]
     if operation.get("security"):
-        parts.append("-H \"Authorization: Bearer $KEY\"")
+        parts.append('-H "Authorization: Bearer $KEY"')
     for given in operation.get("parameters", []):
         parameter = _resolved(document, given)
         if parameter["in"] == "header":

@@ -220,4 +220,3 @@ def _counted(receive: Receive) -> Receive:
         return message
 
     return counting
-

@@ -347,4 +347,3 @@ select id, tenant, principal, action, ref, detail, at from audit where $1::uuid 
 async def audit_rows(kit: Kit, tenant: UUID | None) -> list[Mapping[str, Any]]:
     async with kit.database.raw() as raw:
         return [dict(row) for row in await raw.fetch(_AUDIT, tenant)]
-

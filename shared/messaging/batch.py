@@ -104,5 +104,3 @@ def _refused_by_database(item: Item, error: Exception) -> Result:
     if isinstance(error, AlreadyWritten):
         return Result(item, "repeated")
     return Result(item, "parked", error=error)
-
-

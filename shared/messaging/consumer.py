@@ -477,7 +477,9 @@ def consumer_of(kit: Kit, cluster: Cluster, state_folder: Path, patience: Patien
     name = kit.service.name
 
     async def handle(records: Sequence[KafkaRecord]) -> None:
-        await handle_batch(kit, MessageBatch(name, records))
+        batch = MessageBatch(name, records)
+        if batch.is_for(kit.prepared):
+            await handle_batch(kit, batch)
 
     async def park(record: KafkaRecord) -> None:
         await park_unread(kit, name, record)

@@ -49,9 +49,7 @@ class Effects:
         async with self._database.transaction() as tx:
             rows = await tx.raw.fetch(load_sql("messaging", "effects_claim"), self._owner, tx.now, kind.lease, kind.name, most)
         return [
-            Claimed(
-                r["tenant"], r["kind"], r["key"], r["stream"], r["request"], r["attempt"], r["fence"], r["rehearsal"], r["earlier"]
-            )
+            Claimed(r["tenant"], r["kind"], r["key"], r["stream"], r["request"], r["attempt"], r["fence"], r["rehearsal"], r["earlier"])
             for r in rows
         ]
 

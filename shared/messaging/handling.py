@@ -150,5 +150,3 @@ def _check_needs(service: Service) -> None:
 
     for subscription in service.subscriptions:
         check(subscription.needs, 1)
-
-

@@ -49,6 +49,11 @@ class MessageBatch:
     consumer: str
     records: Sequence[KafkaRecord]
 
+    def is_for(self, prepared: Prepared) -> bool:
+        """Whether there is anything to note: a poll may bring only types that no route names."""
+        sorted_out = self._sorted(prepared)
+        return bool(sorted_out.received or sorted_out.strange)
+
     async def claim(self, kit: Kit, tx: Tx) -> Sequence[Item]:
         sorted_out = self._sorted(kit.prepared)
         await quarantine(tx, sorted_out.strange)
@@ -72,7 +77,14 @@ class MessageBatch:
         return []
 
     def _sorted(self, prepared: Prepared) -> SortedRecords:
-        return sort_records(prepared, self.consumer, self.records)
+        """Once: a batch that is tried again was read already."""
+        if not self._read:
+            self._read.append(sort_records(prepared, self.consumer, self.records))
+        return self._read[0]
+
+    @cached_property
+    def _read(self) -> list[SortedRecords]:
+        return []
 
     async def _take(self, tx: Tx, received: Sequence[Received]) -> list[Received]:
         """One statement; what comes back is new. A message that stands twice in the batch is taken once."""
@@ -198,6 +210,7 @@ async def _note_outcomes(tx: Tx, consumer: str, outcomes: Sequence[tuple[Item, E
         [envelope.time.date() for _, envelope, _ in outcomes],
         [outcome for _, _, outcome in outcomes],
         [None] * len(outcomes),
+        tx.now,
     )
 
 
@@ -292,6 +305,7 @@ class RequestBatch:
                 [HTTP_DAY] * len(results),
                 ["applied"] * len(results),
                 [r.answer.to_json() for r in results],
+                tx.now,
             )
 
     def halves(self) -> Sequence[RequestBatch]:

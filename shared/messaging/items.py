@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 Outcome = Literal["handled", "repeated", "refused", "parked", "failed", "waits"]
 
+
 @dataclass(frozen=True, slots=True)
 class Item:
     """One thing asked of the service, whatever door it came through."""

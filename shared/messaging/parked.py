@@ -157,5 +157,3 @@ async def quarantine(tx: Tx, strange: Sequence[tuple[KafkaRecord, str]]) -> None
         tx.now,
     )
     metrics.quarantined([r.topic for r, _ in strange])
-
-

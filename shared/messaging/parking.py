@@ -67,7 +67,7 @@ class ParkedHeads:
         await tx.raw.execute("delete from parked where position = any($1::bigint[])", [row["position"] for row in rows])
         identities = ([row["source"] for row in rows], [row["message_id"] for row in rows], [row["day"] for row in rows])
         nothing = [None] * len(rows)
-        await tx.raw.execute(load_sql("messaging", "inbox_outcome"), self.consumer, *identities, ["applied"] * len(rows), nothing)
+        await tx.raw.execute(load_sql("messaging", "inbox_outcome"), self.consumer, *identities, ["applied"] * len(rows), nothing, tx.now)
         await free_keys(tx, self.consumer, [row["key"] for row in rows])
 
     async def _again(self, tx: Tx, failed: Sequence[tuple[Row, Result]]) -> None:
@@ -165,7 +165,7 @@ class Parking:
     async def _discard(self, tx: Tx, head: Row, by: str, why: str) -> None:
         await tx.raw.execute("delete from parked where position = $1", head["position"])
         identity = ([head["source"]], [head["message_id"]], [head["day"]])
-        await tx.raw.execute(load_sql("messaging", "inbox_outcome"), self._consumer, *identity, ["ignored"], [None])
+        await tx.raw.execute(load_sql("messaging", "inbox_outcome"), self._consumer, *identity, ["ignored"], [None], tx.now)
         await free_keys(tx, self._consumer, [head["key"]])
         detail = {"position": head["position"], "message_id": head["message_id"], "source": head["source"], "why": why}
         await self._audit(tx, by, "parked.discarded", head["key"], detail)

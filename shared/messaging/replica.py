@@ -39,6 +39,14 @@ class Replica(Generic[R]):
     def name(self) -> str:
         return self.table.name
 
+    @property
+    def rows_by_key(self) -> str:
+        """`$1` tenants, `$2` ids; lateral, so that it never becomes a scan (decision 0006)."""
+        return (
+            "select t.* from unnest($1::uuid[], $2::text[]) as w(tenant, id) cross join lateral"
+            f" (select * from {self.table.name} where tenant = w.tenant and id = w.id offset 0) t"
+        )
+
     async def fetch(self, tx: Tx, keys: Collection[Key]) -> Mapping[Key, Sequence[R]]:
         found: dict[Key, list[R]] = defaultdict(list)
         for key, (_, row) in (await self.fetch_versions(tx, keys)).items():
@@ -49,11 +57,7 @@ class Replica(Generic[R]):
         """The committed rows with their versions."""
         if not keys:
             return {}
-        rows = await tx.raw.fetch(
-            f"select t.* from unnest($1::uuid[], $2::text[]) as w(tenant, id) join {self.table.name} t using (tenant, id)",
-            [k.tenant for k in keys],
-            [k.key for k in keys],
-        )
+        rows = await tx.raw.fetch(self.rows_by_key, [k.tenant for k in keys], [k.key for k in keys])
         return {Key(row["tenant"], row["id"]): (row["version"], self.load(row)) for row in rows}
 
     def load(self, row: Row) -> R:

@@ -4,6 +4,7 @@ Three roles, each taken as a connection opens: the kit's writes everything, the 
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -15,14 +16,30 @@ import asyncpg
 import orjson
 from sqlalchemy import event, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, InterfaceError
+from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from shared.es.errors import Conflict, Unavailable
 from shared.es.view import Row
+from shared.runtime.clock import monotonic
 
 TIMEOUTS = {"statement_timeout": "10s", "lock_timeout": "2s", "idle_in_transaction_session_timeout": "15s"}
+PEER = tuple(
+    (level, getattr(socket, option), value)
+    for level, option, value in (
+        (socket.SOL_SOCKET, "SO_KEEPALIVE", 1),
+        (socket.IPPROTO_TCP, "TCP_KEEPIDLE", 5),
+        (socket.IPPROTO_TCP, "TCP_KEEPINTVL", 2),
+        (socket.IPPROTO_TCP, "TCP_KEEPCNT", 3),
+        (socket.IPPROTO_TCP, "TCP_USER_TIMEOUT", 12_000),
+    )
+    if hasattr(socket, option)
+)
+"""Of the connection's socket: seconds, TCP_USER_TIMEOUT in milliseconds: a bit more than the longest statement.
+What a system lacks is left out."""
+RESTED = 2.0
+"""Seconds after which a connection from the pool is asked whether it still lives: three round trips."""
 AGAIN = ("40001", "40P01", "55P03")
 
 
@@ -112,13 +129,31 @@ def _engine(url: str, role: str, pool: int) -> AsyncEngine:
         max_overflow=pool,
         pool_timeout=2,
         pool_recycle=1800,
-        pool_pre_ping=True,
         json_serializer=lambda value: value,
         json_deserializer=lambda value: value,
         connect_args={"server_settings": {**TIMEOUTS, "role": role, "application_name": role}, "timeout": 5},
     )
     event.listen(engine.sync_engine, "connect", _decode_json)
+    event.listen(engine.sync_engine, "connect", _give_up_a_dead_peer)
+    event.listen(engine.sync_engine, "checkin", _note_rest)
+    event.listen(engine.sync_engine, "checkout", _must_be_alive)
     return engine
+
+
+def _note_rest(connection: Any, record: Any) -> None:
+    record.info["since"] = monotonic()
+
+
+def _must_be_alive(connection: Any, record: Any, proxy: Any) -> None:
+    """A connection that was used a moment ago is asked nothing: its closed socket would be known. DisconnectionError: the pool
+    takes another one."""
+    if connection.driver_connection.is_closed():
+        raise DisconnectionError
+    if monotonic() - record.info.get("since", 0.0) > RESTED:
+        try:
+            connection.ping()
+        except Exception as error:
+            raise DisconnectionError from error
 
 
 def _decode_json(connection: Any, record: Any) -> None:
@@ -127,6 +162,14 @@ def _decode_json(connection: Any, record: Any) -> None:
         connection.run_async(
             lambda driver, name=name: driver.set_type_codec(name, schema="pg_catalog", encoder=_encode, decoder=orjson.loads)
         )
+
+
+def _give_up_a_dead_peer(connection: Any, record: Any) -> None:
+    """A server that went without a word is noticed: while we wait for it, and while nothing is said."""
+    peer = connection.driver_connection._transport.get_extra_info("socket")
+    if peer.family != socket.AF_UNIX:
+        for level, option, value in PEER:
+            peer.setsockopt(level, option, value)
 
 
 def _encode(value: Any) -> str:

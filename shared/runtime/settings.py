@@ -129,9 +129,7 @@ class Settings(FromEnvironment):
 
     database_url: SecretStr = Field(validation_alias=AliasChoices("DATABASE_URL", "database_url"))
     database_url_owner: SecretStr | None = Field(default=None, validation_alias=AliasChoices("DATABASE_URL_OWNER", "database_url_owner"))
-    database_url_reader: SecretStr | None = Field(
-        default=None, validation_alias=AliasChoices("DATABASE_URL_READER", "database_url_reader")
-    )
+    database_url_reader: SecretStr | None = Field(default=None, validation_alias=AliasChoices("DATABASE_URL_READER", "database_url_reader"))
     kafka_bootstrap_servers: str = Field(validation_alias=AliasChoices("KAFKA_BOOTSTRAP_SERVERS", "kafka_bootstrap_servers"))
     pepper: SecretStr
     """Key of credential hashes and cursors; the same in all five services."""

@@ -152,9 +152,7 @@ class Process:
         self.kit = kit_of(service, settings, self._wakes)
         self.cluster = cluster_of(settings)
         self.health, self.figures = Health(), figures_of(self.kit)
-        self.app = build_app(
-            self.kit, settings, health=self.health, figures=self.figures, cluster=self.cluster, only_operations=not api
-        )
+        self.app = build_app(self.kit, settings, health=self.health, figures=self.figures, cluster=self.cluster, only_operations=not api)
         self._work: Work | None = None
         self._schema_ready = self._broker_seen = self._settled_once = False
         self._told = asyncio.Event()

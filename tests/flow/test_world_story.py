@@ -45,9 +45,7 @@ DISTURBANCES: dict[str, Callable[[World], None]] = {
 
 
 @pytest.mark.parametrize("disturbance", DISTURBANCES)
-async def test_every_deal_gets_one_of_everything(
-    stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, disturbance: str
-) -> None:
+async def test_every_deal_gets_one_of_everything(stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, disturbance: str) -> None:
     async with a_town(stack, tmp_path, monkeypatch) as town:
         await town.settle_down()
         DISTURBANCES[disturbance](town.world)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+from typing import Any
 from uuid import uuid4
 
 import asyncpg
@@ -12,12 +14,14 @@ from sqlalchemy import text
 from shared.es.errors import Conflict, Unavailable
 from shared.es.recorded import Context, Recorded, Stream
 from shared.es.store import AlreadyWritten
+from shared.runtime import database
 from shared.runtime.clock import now
 from shared.runtime.database import Database
 from shared.runtime.migrate import migrate, schema_is_ready
 from shared.runtime.service import Kit
 from shared.testing.stack import Stack
 from tests.kit import toy
+from tests.kit.settling import until
 
 UNWALLED = """
 select c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace
@@ -79,6 +83,37 @@ async def test_a_connection_that_dies_is_unavailable_and_the_next_one_works(kit:
     await admin.close()
     async with kit.database.transaction() as tx:
         assert await tx.raw.fetchval("select 1") == 1
+
+
+async def test_a_connection_that_died_at_rest_is_not_given_out(kit: Kit, stack: Stack) -> None:
+    async with kit.database.transaction() as tx:
+        rested: Any = tx.raw
+        backend = await rested.fetchval("select pg_backend_pid()")
+    admin = await asyncpg.connect(stack.admin_url)
+    await admin.execute("select pg_terminate_backend($1)", backend)
+    await admin.close()
+    await until(rested.is_closed)
+    async with kit.database.transaction() as tx:
+        assert await tx.raw.fetchval("select pg_backend_pid()") != backend
+
+
+async def test_a_connection_that_rested_long_is_asked_first(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its server is gone without the socket saying so: another connection is given out."""
+    async with kit.database.transaction() as tx:
+        rested: Any = tx.raw
+        backend = await rested.fetchval("select pg_backend_pid()")
+    monkeypatch.setattr(database, "RESTED", -1.0)
+    monkeypatch.setattr(asyncpg.Connection, "is_closed", lambda connection: False)
+    rested.terminate()
+    async with kit.database.transaction() as tx:
+        assert await tx.raw.fetchval("select pg_backend_pid()") != backend
+
+
+async def test_a_dead_peer_is_given_up(kit: Kit) -> None:
+    async with kit.database.raw() as raw:
+        peer = raw._transport.get_extra_info("socket")  # type: ignore[attr-defined]
+        assert peer.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 12_000
+        assert peer.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
 
 
 async def test_a_lock_that_is_not_to_be_had_is_a_conflict(kit: Kit) -> None:

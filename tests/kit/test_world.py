@@ -47,9 +47,7 @@ async def test_a_disturbed_world_ends_like_a_quiet_one(stack: Stack, mailbag: to
             events = await raw.fetchval("select count(*) from events")
 
     assert events == sum(1 for n in range(40) if n % 12)
-    assert [(id, marbles) for id, _, marbles in rows] == [
-        (f"j{jar}", sum(n % 12 for n in range(40) if n % 7 == jar)) for jar in range(7)
-    ]
+    assert [(id, marbles) for id, _, marbles in rows] == [(f"j{jar}", sum(n % 12 for n in range(40) if n % 7 == jar)) for jar in range(7)]
     assert len(world.records("toy.Filled")) == events
 
 

@@ -249,5 +249,3 @@ async def test_a_body_that_cannot_be_read(office: Office, name: str) -> None:
     assert status != 422 or faults(answer) == [("#/definition/name", "control_character")]
     assert good.status_code == 201
     assert await count(office.house, "events") == before + 1
-
-

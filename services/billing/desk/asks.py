@@ -729,7 +729,6 @@ def hash_of(token: str) -> str:
     return sha256(token.encode()).hexdigest()
 
 
-
 @dataclass(frozen=True, slots=True)
 class Wish:
     """A link that is asked for. `own` is what the document says if no invoice is covered (F3)."""

@@ -45,9 +45,7 @@ def lines(of: Iterable[Line], currency: str) -> list[Json]:
 
 
 def totals(t: Totals, currency: str) -> Json:
-    by_rate = [
-        {"rate": decimal_text(r.rate), "net": amount_text(r.net, currency), "tax": amount_text(r.tax, currency)} for r in t.by_rate
-    ]
+    by_rate = [{"rate": decimal_text(r.rate), "net": amount_text(r.net, currency), "tax": amount_text(r.tax, currency)} for r in t.by_rate]
     sums = {name: amount_text(getattr(t, name), currency) for name in ("net", "tax", "gross")}
     return {**sums, "by_rate": by_rate}
 
@@ -264,5 +262,3 @@ def credit_row(row: Row) -> Json:
     """Unapplied money of one customer in one currency."""
     whom = {"contact_id": row["contact_id"], "company_id": row["company_id"]}
     return {"customer": whom, "credit": money(int(row["credit"]), row["currency"]), "payments": row["payments"]}
-
-

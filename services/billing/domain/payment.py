@@ -375,14 +375,7 @@ class PaymentReversed:
 
 
 PaymentCommand = (
-    RegisterPayment
-    | AllocateCredit
-    | MovePrepayment
-    | ReleaseAllocations
-    | AskRefund
-    | SettleRefund
-    | RefuseRefund
-    | ReversePayment
+    RegisterPayment | AllocateCredit | MovePrepayment | ReleaseAllocations | AskRefund | SettleRefund | RefuseRefund | ReversePayment
 )
 PaymentEvent = (
     PaymentReceived

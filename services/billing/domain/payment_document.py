@@ -241,9 +241,7 @@ class PaymentDocumentCancelled:
     asked: Asked
 
 
-DocumentsCommand = (
-    PrepareDocument | CreateLink | RecordPaid | ExpireLink | ExpireLinks | ReopenLink | CancelDocument | CancelCovering
-)
+DocumentsCommand = PrepareDocument | CreateLink | RecordPaid | ExpireLink | ExpireLinks | ReopenLink | CancelDocument | CancelCovering
 DocumentsEvent = (
     PaymentDocumentCreated
     | PaymentLinkCreated

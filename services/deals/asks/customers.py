@@ -62,9 +62,7 @@ def create_contact(asker: Asker, contact_id: UUID, values: Values) -> Addressed[
             return None
         return CreateContact(contact_id, fields, asker.cause(seen))
 
-    return Addressed(
-        CONTACT, str(contact_id), create, reads=((FIELD_SET, form), *references.reads(values)), finds=references.finds(values)
-    )
+    return Addressed(CONTACT, str(contact_id), create, reads=((FIELD_SET, form), *references.reads(values)), finds=references.finds(values))
 
 
 def change_contact(asker: Asker, contact_id: UUID, changes: Values) -> Addressed[Any]:
@@ -190,9 +188,7 @@ def create_details(asker: Asker, new: NewDetails) -> tuple[Addressed[Any], ...]:
             raise Rejected("id_taken", "Something else has this id.")
         default = new.is_default or first is None
         owner = (new.owner_type, new.owner_id, new.template_code)
-        return CreateDetails(
-            new.details_id, *owner, seen.state(FIELD_SET, template), new.fields, new.addresses, default, asker.cause(seen)
-        )
+        return CreateDetails(new.details_id, *owner, seen.state(FIELD_SET, template), new.fields, new.addresses, default, asker.cause(seen))
 
     return (
         Addressed(

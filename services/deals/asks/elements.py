@@ -157,9 +157,7 @@ def _moving(asker: Asker, move: Move, kind: type[MoveDeal] | type[MoveLead]) -> 
         if move.pipeline_id is None:
             raise Rejected("unknown_stage", "No pipeline of this tenant has such a stage.")
         place = arrival_place(seen.state(PIPELINE, str(move.pipeline_id)), move.element_type, move.stage_id)
-        return kind(
-            place, move.reason, asker.cause(seen), move.automation, move.if_visit_id, _readable(move.loss_reason), move.decision_id
-        )
+        return kind(place, move.reason, asker.cause(seen), move.automation, move.if_visit_id, _readable(move.loss_reason), move.decision_id)
 
     return command
 
@@ -301,9 +299,7 @@ def change_lead(asker: Asker, lead_id: UUID, changes: Values) -> Addressed[Any]:
     return Addressed(
         LEAD,
         str(lead_id),
-        lambda seen: ChangeLeadFields(
-            references.resolved(seen, changes), seen.state(FIELD_SET, _form(asker, "lead")), asker.cause(seen)
-        ),
+        lambda seen: ChangeLeadFields(references.resolved(seen, changes), seen.state(FIELD_SET, _form(asker, "lead")), asker.cause(seen)),
         reads=((FIELD_SET, _form(asker, "lead")), *references.reads(changes)),
         exclusive=f"open-leads/{customer}" if customer else None,
         finds=references.finds(changes),

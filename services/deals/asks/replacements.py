@@ -86,9 +86,7 @@ def _remove_stage(row: Row) -> Item:
     def remove(seen: Facts) -> RemoveStage:
         return RemoveStage(UUID(stage_id), seen.one(views.ELEMENTS_IN_STAGE, stage_id) or 0, _cause(seen))
 
-    asked = Addressed(
-        PIPELINE, row["id"], remove, exclusive=f"pipeline-elements/{row['id']}", finds=((views.ELEMENTS_IN_STAGE, stage_id),)
-    )
+    asked = Addressed(PIPELINE, row["id"], remove, exclusive=f"pipeline-elements/{row['id']}", finds=((views.ELEMENTS_IN_STAGE, stage_id),))
     return _item(row, uuid5(UUID(stage_id), CONSUMER), asked)
 
 

@@ -59,6 +59,7 @@ class CredentialRevoked:
 CredentialCommand = IssueCredential | RevokeCredential
 CredentialEvent = CredentialIssued | CredentialRevoked
 
+
 @dataclass(frozen=True, slots=True)
 class Credential:
     credential_id: UUID = NIL

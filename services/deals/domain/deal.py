@@ -438,9 +438,7 @@ def _moved(deal: Deal, command: MoveDeal) -> DealMoved:
     _must_be_there(deal)
     must_be_free_to_move(deal.stay, command.place, command.if_visit_id, _filled_after(deal, command))
     stay = arrival(deal.deal_id, command.place, deal.stay.visit_number + 1)
-    return DealMoved(
-        deal.stay, stay, command.automation, command.reason, command.cause, command.loss_reason, command.decision_id
-    )
+    return DealMoved(deal.stay, stay, command.automation, command.reason, command.cause, command.loss_reason, command.decision_id)
 
 
 def _filled_after(deal: Deal, command: MoveDeal) -> Callable[[str], bool]:

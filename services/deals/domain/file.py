@@ -127,9 +127,7 @@ def evolve(file: File, event: FileEvent) -> File:
             assert_never(event)
 
 
-FILE: Aggregate[File, FileCommand, FileEvent] = Aggregate(
-    "file", File(), decide, evolve, (FileAttached, FileRemoved), read_by_others=True
-)
+FILE: Aggregate[File, FileCommand, FileEvent] = Aggregate("file", File(), decide, evolve, (FileAttached, FileRemoved), read_by_others=True)
 
 
 def _attached(command: AttachFile) -> FileAttached:

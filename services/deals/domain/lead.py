@@ -305,9 +305,7 @@ def _moved(lead: Lead, command: MoveLead) -> LeadMoved:
 
     must_be_free_to_move(lead.stay, command.place, command.if_visit_id, filled)
     stay = arrival(lead.lead_id, command.place, lead.stay.visit_number + 1)
-    return LeadMoved(
-        lead.stay, stay, command.automation, command.reason, command.cause, command.loss_reason, command.decision_id
-    )
+    return LeadMoved(lead.stay, stay, command.automation, command.reason, command.cause, command.loss_reason, command.decision_id)
 
 
 def _converted(lead: Lead, command: ConvertLead) -> Sequence[LeadEvent]:

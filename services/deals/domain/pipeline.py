@@ -496,5 +496,3 @@ def _archived(pipeline: Pipeline, elements: int, cause: Cause) -> Sequence[Pipel
     if elements:
         raise Rejected("pipeline_not_empty", f"{elements} elements stand in the pipeline.")
     return [PipelineArchived(cause)]
-
-

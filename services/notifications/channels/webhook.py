@@ -32,9 +32,7 @@ from shared.runtime.clock import now
 from shared.runtime.failpoints import fp
 from shared.runtime.settings import settings as kit_settings
 
-RETRIES = tuple(
-    timedelta(seconds=s) for s in (5, 5 * 60, 30 * 60, 2 * 3600, 5 * 3600, 10 * 3600, 14 * 3600, 20 * 3600, 24 * 3600)
-)
+RETRIES = tuple(timedelta(seconds=s) for s in (5, 5 * 60, 30 * 60, 2 * 3600, 5 * 3600, 10 * 3600, 14 * 3600, 20 * 3600, 24 * 3600))
 """After each attempt but the last: ten in all, about three days."""
 SECONDS = 15.0
 KEPT = 1000

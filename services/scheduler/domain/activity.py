@@ -229,13 +229,7 @@ class ActivityReminded:
 
 
 ActivityEvent = (
-    ActivityPlanned
-    | ActivityRescheduled
-    | ActivityChanged
-    | ActivityReassigned
-    | ActivityCompleted
-    | ActivityCancelled
-    | ActivityReminded
+    ActivityPlanned | ActivityRescheduled | ActivityChanged | ActivityReassigned | ActivityCompleted | ActivityCancelled | ActivityReminded
 )
 
 

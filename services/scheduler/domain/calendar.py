@@ -268,9 +268,7 @@ def _with(absences: tuple[Absence, ...], absence: Absence) -> tuple[Absence, ...
 
 
 def _said(c: Calendar, employee: str | None, origin: Origin) -> CalendarChanged:
-    return CalendarChanged(
-        employee, c.zone, c.own_zone, c.week, c.holidays, c.holiday_region, c.absences, c.time_tracking, c.clock, origin
-    )
+    return CalendarChanged(employee, c.zone, c.own_zone, c.week, c.holidays, c.holiday_region, c.absences, c.time_tracking, c.clock, origin)
 
 
 def evolve(calendar: Calendar, event: CalendarChanged) -> Calendar:

@@ -1,2 +1,3 @@
-delete from inbox i using unnest($2::text[], $3::text[], $4::date[]) as t(source, id, day)
-where i.consumer = $1 and i.source = t.source and i.message_id = t.id and i.day = t.day
+-- The lists lead to the rows by the key, the pairs say which of them. $1 consumer
+delete from inbox where consumer = $1 and source = any($2::text[]) and message_id = any($3::text[]) and day = any($4::date[])
+   and (source, message_id, day) in (select * from unnest($2::text[], $3::text[], $4::date[]))

@@ -186,7 +186,7 @@ async def expel(door: FaultProxy) -> None:
 @contextlib.asynccontextmanager
 async def open_lab(folder: Path) -> AsyncIterator[Lab]:
     ports = free_ports(2 + 2 * len(DOORS))
-    inner, outer = ports[2 :: 2], ports[3 :: 2]
+    inner, outer = ports[2::2], ports[3::2]
     doors = dict(zip(DOORS, (CountingProxy(target, port) for target, port in zip(inner, outer, strict=True)), strict=True))
     broker = Kafka(
         home=folder / "kafka", port=ports[0], controller_port=ports[1], log=folder / "kafka.log", progress=lambda line: None,

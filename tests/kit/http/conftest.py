@@ -132,5 +132,3 @@ def client_of(app: FastAPI, key: str | None = None, **hooks: Any) -> httpx.Async
     transport = httpx.ASGITransport(app, raise_app_exceptions=True, client=("127.0.0.1", 1))
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     return httpx.AsyncClient(transport=transport, base_url="http://toy", headers=headers, event_hooks=hooks)
-
-

@@ -57,9 +57,7 @@ def shown(done: Result, id: str) -> dict[str, Any]:
 async def create(body: NewJar, door: Annotated[Door, needs("deals:write")]) -> Response:
     id = str(body.id or new_id())
     asked = Addressed(JAR, id, PutMarbles(body.number, body.colour))
-    return await door.ask(
-        asked, answer=lambda done: Answer(201, shown(done, id), location=f"/v1/jars/{id}", etag=done.version(JAR, id))
-    )
+    return await door.ask(asked, answer=lambda done: Answer(201, shown(done, id), location=f"/v1/jars/{id}", etag=done.version(JAR, id)))
 
 
 @API.get("/v1/jars", operation_id="jars_list", responses=PROBLEMS)

@@ -146,9 +146,7 @@ def create_link(name: str = "L", **own: Any) -> billing.CreatePaymentLink:
 def register_payment(name: str = "p1", amount: str = "100.00", **own: Any) -> billing.RegisterPayment:
     fields: dict[str, Any] = {"invoice_id": id_of("I"), "deal_id": DEAL, "paid_at": "2026-03-02T08:00:00.000Z", "provider": "bank"}
     money = common.Money(amount=amount, currency=own.pop("currency", "EUR"))
-    return billing.RegisterPayment(
-        request_id=str(uuid4()), origin=origin(), provider_payment_id=name, amount=money, **(fields | own)
-    )
+    return billing.RegisterPayment(request_id=str(uuid4()), origin=origin(), provider_payment_id=name, amount=money, **(fields | own))
 
 
 @pytest.fixture

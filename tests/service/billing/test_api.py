@@ -339,9 +339,7 @@ async def test_what_a_rule_made_and_a_person_made_look_alike(house: House, clien
     await house.hear(create_invoice(), create_link())
 
     listed = (await client.get(f"/v1/invoices?deal_id={DEAL}")).json()["items"]
-    assert [(i["id"], i["status"], i["origin_rule_id"]) for i in listed] == [
-        (id_of("I"), "issued", "00000000-0000-4000-8000-00000000ffff")
-    ]
+    assert [(i["id"], i["status"], i["origin_rule_id"]) for i in listed] == [(id_of("I"), "issued", "00000000-0000-4000-8000-00000000ffff")]
     document = (await client.get(f"/v1/payment-documents/{id_of('L')}")).json()
     assert document["link"]["url"] == (await house.one("PaymentLinkCreated"))["url"]
 

@@ -216,5 +216,3 @@ async def test_a_wrong_value_in_a_command_is_named(house: House, anna: httpx.Asy
         "/fields/currency",
         "unknown_currency",
     )
-
-

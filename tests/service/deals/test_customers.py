@@ -105,9 +105,7 @@ async def test_there_is_one_default_record(house: House, anna: httpx.AsyncClient
 
 async def test_of_records_made_at_once_one_is_the_default(anna: httpx.AsyncClient) -> None:
     answers = await asyncio.gather(
-        *(
-            anna.post("/v1/details", json={"owner_type": "contact", "owner_id": PETRA, "template_code": "person"}) for _ in range(4)
-        )
+        *(anna.post("/v1/details", json={"owner_type": "contact", "owner_id": PETRA, "template_code": "person"}) for _ in range(4))
     )
     assert {answer.status_code for answer in answers} <= {201, 409}
     assert len((await anna.get("/v1/details?is_default=true")).json()["items"]) == 1

@@ -115,9 +115,7 @@ async def test_an_entry_that_is_withdrawn_is_cancelled_with_invitees(staffed: Ho
     fields["invitee_ids"] = (CLARA,)
     off: Any = scheduler.ActivityCancelled(**fields, reason="element_deleted")
     if end == "completed":
-        off = scheduler.ActivityCompleted(
-            **fields, by="automation", completed_at="2026-03-02T08:00:00.000Z", calendar_entry="withdrawn"
-        )
+        off = scheduler.ActivityCompleted(**fields, by="automation", completed_at="2026-03-02T08:00:00.000Z", calendar_entry="withdrawn")
     await staffed.hear(heard(staffed, scheduler.ActivityPlanned(**activity())), heard(staffed, off), size=size)
     await staffed.tick()
     methods = [(entry(mail)[0], int(entry(mail)[1]["SEQUENCE"])) for mail in post.mails]

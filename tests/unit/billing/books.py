@@ -97,9 +97,7 @@ class Books:
 
     def invoice_card(self, id: str) -> InvoiceCard:
         invoice = self.state(INVOICE, id)
-        return InvoiceCard(
-            id, invoice.deal_id, invoice.customer, invoice.currency, invoice.series, invoice.status, invoice.amount_due
-        )
+        return InvoiceCard(id, invoice.deal_id, invoice.customer, invoice.currency, invoice.series, invoice.status, invoice.amount_due)
 
     def payment_card(self, id: str) -> PaymentCard:
         p = self.state(PAYMENT, id)
@@ -142,9 +140,7 @@ class Books:
         state = self.states[name] = a.aggregate.evolve(self.state(a.aggregate, a.id), event)
         version = self.versions[name] = self.versions.get(name, 0) + 1
         context = Context(TENANT, "correlation", "causation")
-        recorded = Recorded(
-            uuid5(TENANT, f"{name}/{version}"), Stream(TENANT, name), version, event, context, self.now, a.aggregate.name
-        )
+        recorded = Recorded(uuid5(TENANT, f"{name}/{version}"), Stream(TENANT, name), version, event, context, self.now, a.aggregate.name)
         self.events.append(event)
         assert CODEC.decode(a.aggregate.name, *CODEC.encode(event)) == event, "an event reads back as it was written"
         handler = HANDLER[a.aggregate.name]
@@ -177,9 +173,7 @@ class Books:
     def last(self, contract: type[R]) -> R:
         return next(said for said in reversed(self.said) if isinstance(said, contract))
 
-    def draft(
-        self, name: str, *lines: Line, deal: str | None = "D", issue: bool = False, currency: str = "EUR", **more: Any
-    ) -> Invoice:
+    def draft(self, name: str, *lines: Line, deal: str | None = "D", issue: bool = False, currency: str = "EUR", **more: Any) -> Invoice:
         deal_id = id_of(deal) if deal else None
         asked = more.pop("asked", PERSON)
         command = CreateInvoice(
@@ -197,9 +191,7 @@ class Books:
             asked=asked,
             **more,
         )
-        papers = asks.Papers(
-            TENANT, command.invoice_id, deal_id, command.customer, "invoice", tuple(p.id for p in self.prepaid(deal_id))
-        )
+        papers = asks.Papers(TENANT, command.invoice_id, deal_id, command.customer, "invoice", tuple(p.id for p in self.prepaid(deal_id)))
         self.ask(asks.create_invoice(command, issue=issue, papers=papers))
         return self.invoice(name)
 
@@ -293,9 +285,7 @@ def acme() -> Books:
     books.firms[company] = CompanyCard(company, "Muster GmbH", "")
     books.legal[contact] = [DetailsCard(True, {"vat_id": "DE123456789"}, {"business": {"street": "Altweg", "house": "1", "city": "Ulm"}})]
     for name in ("D", "E"):
-        books.deals[id_of(name)] = replicas.Deal(
-            f"{name} 2026", ANNA, contact, company, "EUR", "100.00", True, [], id_of("sales"), False
-        )
+        books.deals[id_of(name)] = replicas.Deal(f"{name} 2026", ANNA, contact, company, "EUR", "100.00", True, [], id_of("sales"), False)
     return books
 
 
@@ -305,5 +295,3 @@ def with_invoice(amount: str = "100.00") -> Books:
     books.draft("I", line(amount), issue=True)
     assert books.invoice("I").status == "issued"
     return books
-
-

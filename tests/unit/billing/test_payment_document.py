@@ -312,9 +312,7 @@ def test_a_link_expires_once_and_only_that_link() -> None:
 def test_reopening_gives_a_new_token() -> None:
     fresh = Link("new hash", "https://pay.test/pay/new", None)
     expired = with_link().when(ExpireLink(id_of("L"), None, PERSON)).state
-    Given(DOCUMENTS, expired).when(ReopenLink(id_of("L"), fresh, PERSON)).then(
-        PaymentLinkCreated(id_of("L"), fresh, PERSON)
-    )
+    Given(DOCUMENTS, expired).when(ReopenLink(id_of("L"), fresh, PERSON)).then(PaymentLinkCreated(id_of("L"), fresh, PERSON))
 
 
 def test_what_was_paid_on_is_not_cancelled_or_reopened() -> None:
@@ -345,9 +343,7 @@ def test_the_end_of_a_link_is_due_when_it_expires() -> None:
     books = acme()
     books.link("L", expires_at=NOW + timedelta(days=30))
 
-    assert [(e.kind, e.due_at, e.request["document_id"]) for e in books.effects] == [
-        ("link_expiry", NOW + timedelta(days=30), id_of("L"))
-    ]
+    assert [(e.kind, e.due_at, e.request["document_id"]) for e in books.effects] == [("link_expiry", NOW + timedelta(days=30), id_of("L"))]
 
 
 def test_an_invoice_that_came_after_the_view_was_read_is_waited_for() -> None:

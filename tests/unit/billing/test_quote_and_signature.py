@@ -22,9 +22,7 @@ from shared.testing.given import Given, given
 from tests.unit.billing.books import ANNA, CUSTOMER, NOW, PERSON, id_of, line
 
 RULE = Asked(Origin("rule", id_of("rule")), id_of("Q"))
-QUOTING = CreateQuote(
-    id_of("Q"), id_of("D"), "Roof 2026", ANNA, CUSTOMER, "EUR", True, (line(),), 0, date(2026, 4, 1), NOW, RULE
-)
+QUOTING = CreateQuote(id_of("Q"), id_of("D"), "Roof 2026", ANNA, CUSTOMER, "EUR", True, (line(),), 0, date(2026, 4, 1), NOW, RULE)
 SIGNING = CreateSignDocument(id_of("S"), id_of("D"), "standard", "Roof 2026", ANNA, CUSTOMER, {"city": "Ulm"}, NOW, RULE)
 
 

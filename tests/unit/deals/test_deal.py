@@ -140,8 +140,10 @@ def test_who_waits_for_an_answer_is_told_that_nothing_changes() -> None:
 
 
 def test_custom_fields_change_as_a_whole() -> None:
-    state = given(DEAL, created(deal_fields(custom={"size": "s"}))).when(change(custom={"tags": ["a"], "size": None})).then(
-        DealFieldsChanged({"custom": Change({"size": "s"}, {"tags": ["a"]})}, RULE_DID)
+    state = (
+        given(DEAL, created(deal_fields(custom={"size": "s"})))
+        .when(change(custom={"tags": ["a"], "size": None}))
+        .then(DealFieldsChanged({"custom": Change({"size": "s"}, {"tags": ["a"]})}, RULE_DID))
     )
     assert state.fields.custom == {"tags": ["a"]}
 

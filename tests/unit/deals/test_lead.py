@@ -69,8 +69,10 @@ def test_asking_twice_makes_one_lead() -> None:
 
 
 def test_repeat_stays_what_it_was_at_birth() -> None:
-    state = given(LEAD, lead_created()).when(ChangeLeadFields({"company_id": str(MUSTER)}, FieldSet(), ANNA_DID)).then(
-        LeadFieldsChanged({"company_id": Change(None, str(MUSTER))}, ANNA_DID)
+    state = (
+        given(LEAD, lead_created())
+        .when(ChangeLeadFields({"company_id": str(MUSTER)}, FieldSet(), ANNA_DID))
+        .then(LeadFieldsChanged({"company_id": Change(None, str(MUSTER))}, ANNA_DID))
     )
     assert not state.fields.repeat
 
@@ -123,8 +125,10 @@ def test_a_lead_becomes_a_deal_and_stays_open() -> None:
 def test_closing_moves_the_lead_in_the_same_breath() -> None:
     cause = asked("convert")
 
-    state = given(LEAD, lead_created()).when(convert("deal", "contact", success=CONVERTED, cause=cause)).then(
-        converted("deal", "contact", closed=True, cause=cause), moved(cause.unanswered(), "conversion")
+    state = (
+        given(LEAD, lead_created())
+        .when(convert("deal", "contact", success=CONVERTED, cause=cause))
+        .then(converted("deal", "contact", closed=True, cause=cause), moved(cause.unanswered(), "conversion"))
     )
     assert not state.open
 

@@ -111,9 +111,7 @@ def test_missed_says_by_how_much_it_may_be_late() -> None:
 
 
 def test_a_person_may_fire_it_early() -> None:
-    given(TIMER, timer_set()).when(FireNow(NOW, NOBODY, ANNA, PERSON)).then(
-        TimerFired(NOW + HOUR, NOW, 0, PERSON, early=True, by=ANNA)
-    )
+    given(TIMER, timer_set()).when(FireNow(NOW, NOBODY, ANNA, PERSON)).then(TimerFired(NOW + HOUR, NOW, 0, PERSON, early=True, by=ANNA))
 
 
 def test_a_person_may_fire_it_however_late() -> None:
