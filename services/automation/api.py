@@ -80,7 +80,7 @@ async def gathering(door: Door) -> AsyncIterator[Gathered]:
     """Rows for one request of a person, as the tenant's reader sees them."""
     async with door.reading() as sql:
         raw: Any = (await sql.get_raw_connection()).driver_connection
-        yield Gathered(Tx(sql, raw, now()), door.caller.tenant)
+        yield Gathered(Tx(raw, now()), door.caller.tenant)
 
 
 # ------------------------------------------------------------------------------------------------ catalogue

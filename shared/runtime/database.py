@@ -57,7 +57,6 @@ class Raw(Protocol):
 class Tx:
     """One open READ COMMITTED transaction."""
 
-    sql: AsyncConnection
     raw: Raw
     now: datetime
     """The primary's clock_timestamp(), read as the transaction's first statement and passed on from here."""
@@ -76,10 +75,10 @@ class Database:
     async def transaction(self) -> AsyncIterator[Tx]:
         """Commits when the block ends, rolls back when it raises."""
         with translated():
-            async with self._kit.connect() as connection, connection.begin():
-                # Through SQLAlchemy first: its adapter sends BEGIN with the first statement that it executes itself.
-                primary = (await connection.execute(CLOCK)).scalar_one()
-                yield Tx(connection, await _raw(connection), self.clock(primary))
+            async with self._kit.connect() as connection:
+                driver = await _driver(connection)
+                async with driver.transaction():
+                    yield Tx(driver, self.clock(await driver.fetchval("select clock_timestamp()")))
 
     @asynccontextmanager
     async def reading(self, tenant: UUID) -> AsyncIterator[AsyncConnection]:
@@ -102,7 +101,7 @@ class Database:
         """Single statements, each its own transaction."""
         with translated():
             async with self._kit.connect() as connection:
-                yield await _raw(connection)
+                yield await _driver(connection)
 
     async def close(self) -> None:
         await self._kit.dispose()
@@ -113,13 +112,12 @@ class Database:
         return sum(engine.pool.checkedout() for engine in (self._kit, self._reader))  # type: ignore[attr-defined]
 
 
-CLOCK = text("select clock_timestamp()")
 TENANT = text("select set_config('app.tenant', :tenant, true)")
 
 
-async def _raw(connection: AsyncConnection) -> Raw:
-    raw: Raw = (await connection.get_raw_connection()).driver_connection  # type: ignore[assignment]
-    return raw
+async def _driver(connection: AsyncConnection) -> asyncpg.Connection:
+    """SQLAlchemy lends the connection and takes no further part: no BEGIN, no COMMIT, no statement of its own."""
+    return (await connection.get_raw_connection()).driver_connection
 
 
 def _engine(url: str, role: str, pool: int) -> AsyncEngine:

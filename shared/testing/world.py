@@ -59,7 +59,7 @@ class BreakableDatabase(Database):
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Tx]:
         async with super().transaction() as tx:
-            yield Tx(tx.sql, Counting(tx.raw, self), tx.now) if self.breaks_after is not None else tx
+            yield Tx(Counting(tx.raw, self), tx.now) if self.breaks_after is not None else tx
 
 
 class Counting:

@@ -32,7 +32,7 @@ where n.nspname = 'public' and c.relkind in ('r', 'p', 'v') and has_table_privil
 
 
 async def test_a_raw_statement_takes_part_in_the_transaction(kit: Kit) -> None:
-    """Pitfall 8: the adapter sends BEGIN only with the first statement it executes itself."""
+    """Pitfall 8: the pool's adapter would send BEGIN only with the first statement that it executes itself."""
     with pytest.raises(RuntimeError):
         async with kit.database.transaction() as tx:
             await tx.raw.execute("insert into leases values ('x', 'me', 1, now())")

@@ -11,7 +11,6 @@ import httpx
 import orjson
 import pytest
 import uvicorn
-from sqlalchemy import text
 
 from shared.messaging.kafka import Cluster, Producer, create_topics
 from shared.messaging.relay import Relay
@@ -41,8 +40,8 @@ async def published(house: House, cluster: Cluster) -> AsyncIterator[Relay]:
     await create_topics(cluster, [Topic("toy.events", partitions=3)])
     producer = Producer(cluster)
     async with house.kit.database.transaction() as tx:
-        await tx.sql.execute(text("delete from outbox"))
-        await tx.sql.execute(text("update leases set owner = '', until = '-infinity'"))
+        await tx.raw.execute("delete from outbox")
+        await tx.raw.execute("update leases set owner = '', until = '-infinity'")
     yield Relay(house.kit.database, producer)
     await producer.stop()
 
