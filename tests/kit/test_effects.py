@@ -15,7 +15,7 @@ from shared.es.errors import Conflict, Unavailable
 from shared.es.recorded import Context
 from shared.messaging.batch import Item, handle_batch
 from shared.messaging.effects import Performed
-from shared.messaging.effects_loop import MOST_UNANSWERED, EffectLoop, Effects
+from shared.messaging.effects_loop import IDLE, MOST_UNANSWERED, EffectLoop, Effects
 from shared.messaging.inbox import RequestBatch
 from shared.messaging.requests import Answer, HttpCommand
 from shared.runtime.clock import now
@@ -244,3 +244,28 @@ async def test_who_dies_on_an_effect_again_and_again_does_not_go_on_for_ever(kit
 
     assert [c.request["card"] for c in postman.bag] == ["good"]
     assert sorted(await told(kit)) == ["done", "failed"]
+
+
+async def test_one_that_cannot_be_recorded_leaves_no_other_behind(kit: Kit, postman: toy.Postman, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the first raises comes after all have ended: nothing is performed by a task that nobody waits for."""
+    await register(kit)
+    for card in ("a", "b"):
+        await ask(kit, card, card)
+    loop, ended, record = EffectLoop(kit, KIND, "me"), [], Effects.record
+
+    async def recording(self: Effects, kind: Any, claimed: Any, performed: Performed) -> bool:
+        if claimed.request["text"] == "a":
+            raise AssertionError("the database said something strange")
+        recorded = await record(self, kind, claimed, performed)
+        ended.append(claimed.request["text"])
+        return recorded
+
+    monkeypatch.setattr(Effects, "record", recording)
+    with pytest.raises(AssertionError):
+        await loop.step()
+    assert ended == ["b"]
+
+
+async def test_a_look_at_nothing_opens_no_transaction(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kit.database, "transaction", None)
+    assert await EffectLoop(kit, KIND, "me").step() == IDLE
