@@ -5,6 +5,7 @@ when their visit was over already. Any number of tickers may run; each row is ha
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -36,6 +37,9 @@ log = structlog.get_logger(__name__)
 
 AT_ONCE = timedelta()
 SHORTEST = timedelta(milliseconds=5)
+SHARED = timedelta(milliseconds=5)
+"""Pause after some were handled: those that come due meanwhile share one transaction. Slept here, because what was just
+committed wakes the loop."""
 LONGEST = timedelta(milliseconds=500)
 JUMP = timedelta(seconds=5)
 COUNTED_EVERY = timedelta(minutes=1)
@@ -58,14 +62,17 @@ class Ticker:
             log.error("ticker.clock_jumped", database_clock=now.isoformat())
             return AT_ONCE
         if any([await self._handled(due) for due in _doors(now, seen)]):
-            return SHORTEST
+            await asyncio.sleep(SHARED.total_seconds())
+            return AT_ONCE
         ahead: list[timedelta] = [at - now for at in (seen["timer"], seen["reminder"]) if at is not None and at > now]
         return min([LONGEST, *(max(wait, SHORTEST) for wait in ahead)])
 
     async def _look(self) -> tuple[datetime, Row]:
         """The database's clock, and what there is to do."""
-        async with self._kit.database.transaction() as tx:
-            return tx.now, (await tx.raw.fetch(views.LOOK, tx.now))[0]
+        database = self._kit.database
+        async with database.raw() as raw:
+            now = database.clock(await raw.fetchval("select clock_timestamp()"))
+            return now, (await raw.fetch(views.LOOK, now))[0]
 
     async def _count(self, now: datetime) -> None:
         """Once a minute: how many timers are armed."""

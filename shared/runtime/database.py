@@ -25,6 +25,8 @@ from shared.es.view import Row
 from shared.runtime.clock import monotonic
 
 TIMEOUTS = {"statement_timeout": "10s", "lock_timeout": "2s", "idle_in_transaction_session_timeout": "15s"}
+BY_KEY = {"enable_seqscan": "off", "jit": "off"}
+"""What is kept is found by an index, however small or empty a table was when its statement was planned (decision 0006)."""
 PEER = tuple(
     (level, getattr(socket, option), value)
     for level, option, value in (
@@ -129,7 +131,7 @@ def _engine(url: str, role: str, pool: int) -> AsyncEngine:
         pool_recycle=1800,
         json_serializer=lambda value: value,
         json_deserializer=lambda value: value,
-        connect_args={"server_settings": {**TIMEOUTS, "role": role, "application_name": role}, "timeout": 5},
+        connect_args={"server_settings": {**TIMEOUTS, **BY_KEY, "role": role, "application_name": role}, "timeout": 5},
     )
     event.listen(engine.sync_engine, "connect", _decode_json)
     event.listen(engine.sync_engine, "connect", _give_up_a_dead_peer)

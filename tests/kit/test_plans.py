@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from shared.runtime.database import owner_connection
 from shared.runtime.service import Kit
 from shared.runtime.statements import load_sql
 from tests.kit import toy
@@ -54,3 +55,13 @@ async def test_an_outcome_is_noted_by_the_key_of_the_conflict(kit: Kit) -> None:
     assert "Conflict Arbiter Indexes: inbox_pkey" in plan, plan
     assert "Scan using" not in plan, plan
     assert "Seq Scan" not in plan, plan
+
+
+async def test_a_queue_that_was_analyzed_while_empty_is_read_from_its_head(kit: Kit, database_url: str) -> None:
+    async with owner_connection(database_url, "toy") as owner:
+        await owner.execute("vacuum analyze outbox")
+    plan = await plan_of(kit, load_sql("messaging", "next"), "int")
+    assert "Index Scan using outbox_pkey" in plan, plan
+    assert "Sort" not in plan, plan
+    plan = await plan_of(kit, load_sql("messaging", "sent"), "bigint[], text, bigint")
+    assert 'Index Cond: ("position" = ANY ($1))' in plan, plan
