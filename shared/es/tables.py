@@ -20,12 +20,14 @@ HISTORY_KEY = ("tenant", "id", "version", "n")
 
 
 class RowWriter:
-    """Writes rows of one table. A state row is written only over an older version; a history row only once."""
+    """Writes rows of one table. A state row is written only over an older version; a history row only once.
 
-    def __init__(self, table: Table, *, history: bool = False) -> None:
+    `again`: a state row is written over its own version too, as a rebuild does."""
+
+    def __init__(self, table: Table, *, history: bool = False, again: bool = False) -> None:
         self.table = table
         self._columns = [(column.name, is_json(column)) for column in table.columns]
-        self._sql = _history_sql(table) if history else _state_sql(table)
+        self._sql = _history_sql(table) if history else _state_sql(table, "<=" if again else "<")
         self._key = HISTORY_KEY if history else STATE_KEY
 
     async def write(self, tx: Tx, rows: Sequence[Row]) -> None:
@@ -56,9 +58,9 @@ def _insert(table: Table) -> str:
     return f"insert into {table.name} as v ({names}) select {values} from unnest({_arrays(table)}) as t({names}) order by 1, 2"
 
 
-def _state_sql(table: Table) -> str:
+def _state_sql(table: Table, older: str) -> str:
     changes = ", ".join(f"{_quoted(c.name)} = excluded.{_quoted(c.name)}" for c in table.columns if c.name not in STATE_KEY)
-    return f"{_insert(table)} on conflict (tenant, id) do update set {changes} where v.version < excluded.version"
+    return f"{_insert(table)} on conflict (tenant, id) do update set {changes} where v.version {older} excluded.version"
 
 
 def _history_sql(table: Table) -> str:

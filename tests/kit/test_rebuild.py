@@ -37,6 +37,19 @@ async def test_a_rebuild_gives_the_rows_that_live_writing_gave(kit: Kit, mailbag
         assert await rows(kit, view.table.name) == before
 
 
+async def test_a_rebuild_corrects_rows_that_are_wrong(kit: Kit, mailbag: toy.Mailbag) -> None:
+    """A wrong value at the current version, and a row that the view would not make any more."""
+    await live(kit, mailbag, jars=3, rounds=3)
+    before = [await rows(kit, view.table.name) for view in VIEWS]
+    async with kit.database.raw() as raw:
+        await raw.execute("update jars_v1 set marbles = -1")
+        await raw.execute("update puts_v1 set number = -1")
+        await raw.execute("insert into puts_v1 select tenant, id, version, 7, number, total from puts_v1")
+    for view in VIEWS:
+        await rebuild(kit.database, kit.prepared.store, toy.JAR, view)
+    assert [await rows(kit, view.table.name) for view in VIEWS] == before
+
+
 async def test_two_rebuilds_racing_writers_leave_the_right_rows(kit: Kit, mailbag: toy.Mailbag) -> None:
     await live(kit, mailbag, jars=30, rounds=2)
     async with kit.database.raw() as raw:
