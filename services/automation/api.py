@@ -34,7 +34,7 @@ from sqlalchemy.engine import RowMapping
 from starlette.responses import Response
 
 from services.automation import replicas, views
-from services.automation.domain import catalogue, fields
+from services.automation.domain import catalogue, fields, words
 from services.automation.domain import constants as val
 from services.automation.domain import decision as dec
 from services.automation.domain import rule as rul
@@ -94,12 +94,11 @@ async def rule_groups(door: Annotated[Door, READ], element_type: ElementType | N
         "items": [
             {
                 "group": name,
-                "label": label[0],
-                "label_de": label[1],
+                **label.shown(),
                 "rule_types": [t.name for t in rules if t.group == name],
                 "trigger_types": [t.name for t in triggers if t.group == name],
             }
-            for name, label in catalogue.GROUPS.items()
+            for name, label in words.GROUPS.items()
         ]
     }
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from services.automation.domain import words
+from services.automation.domain.words import Words
 from shared.es.aggregate import Json
 
 Kind = Literal[
@@ -45,17 +47,23 @@ DEALS = ("deal",)
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One setting. `template`: takes placeholders ("T" in the tables). `least`, `most`: of the number, or of the count."""
+    """One setting. `template`: takes placeholders ("T" in the tables). `least`, `most`: of the number, or of the count.
+
+    `word`: the key of its label where that is not its name."""
 
     name: str
     kind: Kind
-    label: tuple[str, str]
     required: bool = False
     default: Any = None
     template: bool = False
     choices: tuple[str, ...] = ()
     least: int | None = None
     most: int | None = None
+    word: str = ""
+
+    @property
+    def label(self) -> Words:
+        return words.SETTINGS[self.word or self.name]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +72,6 @@ class RuleType:
 
     name: str
     group: str
-    label: tuple[str, str]
     settings: tuple[Setting, ...]
     outputs: tuple[tuple[str, str], ...]
     element_types: tuple[str, ...] = BOTH
@@ -73,6 +80,10 @@ class RuleType:
     auxiliary: bool = False
     needs: str | None = None
     """Scope without which an author may not publish it (D67)."""
+
+    @property
+    def label(self) -> Words:
+        return words.RULE_TYPES[self.name]
 
     def setting(self, name: str) -> Setting | None:
         return next((s for s in self.settings if s.name == name), None)
@@ -89,43 +100,38 @@ class RuleType:
 class TriggerType:
     name: str
     group: str
-    label: tuple[str, str]
     settings: tuple[Setting, ...]
     element_types: tuple[str, ...] = BOTH
     event_fields: tuple[tuple[str, str], ...] = ()
     """What conditions reach as `event.<name>`; empty: whatever the payload holds."""
 
+    @property
+    def label(self) -> Words:
+        return words.TRIGGER_TYPES[self.name]
+
 
 COMMON_OUTPUTS = {"state": "select", "finished_at": "datetime"}
-GROUPS: dict[str, tuple[str, str]] = {
-    "payment": ("Payment", "Zahlung"),
-    "recurring_deals": ("Recurring deals", "Wiederkehrende Aufträge"),
-    "communication": ("Communication", "Kommunikation"),
-    "refunds": ("Refunds", "Rückzahlungen"),
-    "auxiliary": ("Auxiliary", "Hilfsregeln"),
-}
 RETIRED = frozenset(("run_automatic_payment", "get_payment_information"))
 """The two rules of the retired orders mode; never offered (S6)."""
 
 TARGETS: dict[str, tuple[str, ...]] = {"deal": ("quote", "invoice", "sign_document"), "lead": ("deal", "contact", "company")}
 
-_RESPONSIBLE = Setting("responsible", "person", ("Responsible person", "Verantwortliche Person"), default="default", template=True)
+_RESPONSIBLE = Setting("responsible", "person", default="default", template=True)
 
 
-def _flag(name: str, en: str, de: str, default: bool = False) -> Setting:
-    return Setting(name, "bool", (en, de), default=default)
+def _flag(name: str, default: bool = False, word: str = "") -> Setting:
+    return Setting(name, "bool", default=default, word=word)
 
 
 CREATE_PAYMENT_LINK = RuleType(
     "create_payment_link",
     "payment",
-    ("Create payment link", "Zahlungslink erstellen"),
     (
-        _flag("auto_create", "Create the link automatically", "Link automatisch erstellen", default=True),
-        Setting("order_id", "text", ("Order number", "Bestellnummer"), template=True, most=255),
-        _flag("reuse_existing", "Hand out an existing link again", "Vorhandenen Link erneut verwenden"),
-        Setting("covers", "choice", ("What it covers", "Was bezahlt wird"), default="auto", choices=("auto", "deal")),
-        Setting("expires_in", "days", ("Valid for", "Gültig für"), default="30d", least=1, most=3650),
+        _flag("auto_create", default=True),
+        Setting("order_id", "text", template=True, most=255),
+        _flag("reuse_existing"),
+        Setting("covers", "choice", default="auto", choices=("auto", "deal")),
+        Setting("expires_in", "days", default="30d", least=1, most=3650),
     ),
     (
         ("url", "text"),
@@ -145,25 +151,23 @@ CREATE_PAYMENT_LINK = RuleType(
 CREATE_FROM = RuleType(
     "create_from",
     "payment",
-    ("Create from", "Erstellen aus"),
     (
         Setting(
             "targets",
             "choices",
-            ("What to create", "Was erstellt wird"),
             required=True,
             choices=("quote", "invoice", "sign_document", "deal", "contact", "company"),
             least=1,
             most=10,
         ),
         _RESPONSIBLE,
-        Setting("title", "text", ("Title", "Titel"), template=True, most=255),
-        _flag("issue", "Issue the invoice at once", "Rechnung sofort ausstellen"),
-        _flag("skip_if_open_exists", "Skip if an open one exists", "Überspringen, wenn noch etwas offen ist"),
-        Setting("valid_for", "days", ("Quote valid for", "Angebot gültig für"), default="30d", least=1, most=3650),
-        Setting("sign_template", "code", ("Template to sign", "Vorlage zur Unterschrift"), default="standard"),
-        _flag("close_lead", "Close the lead", "Lead abschließen"),
-        Setting("pipeline", "pipeline", ("Pipeline of the deal", "Pipeline des Auftrags")),
+        Setting("title", "text", template=True, most=255),
+        _flag("issue"),
+        _flag("skip_if_open_exists"),
+        Setting("valid_for", "days", default="30d", least=1, most=3650),
+        Setting("sign_template", "code", default="standard"),
+        _flag("close_lead"),
+        Setting("pipeline", "pipeline", word="pipeline_of_deal"),
     ),
     (
         ("invoice_id", "text"),
@@ -180,13 +184,12 @@ CREATE_FROM = RuleType(
 CHANGE_DETAILS = RuleType(
     "change_details",
     "payment",
-    ("Change details", "Kundendaten ändern"),
     (
-        Setting("element", "choice", ("Whose details", "Wessen Daten"), required=True, choices=("contact", "company")),
-        Setting("which", "choice", ("Which contacts", "Welche Kontakte"), default="primary", choices=("primary", "all")),
-        Setting("template", "details_template", ("Template", "Vorlage"), required=True),
-        Setting("address_type", "address_type", ("Address type", "Adressart"), choices=ADDRESS_TYPES),
-        Setting("fields", "texts", ("Fields to change", "Zu ändernde Felder"), required=True, template=True, least=1, most=50),
+        Setting("element", "choice", required=True, choices=("contact", "company")),
+        Setting("which", "choice", default="primary", choices=("primary", "all")),
+        Setting("template", "details_template", required=True),
+        Setting("address_type", "address_type", choices=ADDRESS_TYPES),
+        Setting("fields", "texts", required=True, template=True, least=1, most=50),
     ),
     (("changed", "list"), ("unchanged", "list"), ("details_id", "text")),
     needs="deals:write",
@@ -195,11 +198,10 @@ CHANGE_DETAILS = RuleType(
 GET_DETAILS = RuleType(
     "get_details",
     "payment",
-    ("Get details values", "Kundendaten lesen"),
     (
-        Setting("element", "choice", ("Whose details", "Wessen Daten"), required=True, choices=("contact", "company")),
-        Setting("template", "details_template", ("Template", "Vorlage"), required=True),
-        Setting("address_type", "address_type", ("Address type", "Adressart"), choices=ADDRESS_TYPES),
+        Setting("element", "choice", required=True, choices=("contact", "company")),
+        Setting("template", "details_template", required=True),
+        Setting("address_type", "address_type", choices=ADDRESS_TYPES),
     ),
     (
         ("found", "bool"),
@@ -214,11 +216,10 @@ GET_DETAILS = RuleType(
 CREATE_RECURRING_LEAD = RuleType(
     "create_recurring_lead",
     "recurring_deals",
-    ("Create recurring lead", "Wiederkehrenden Lead erstellen"),
     (
-        Setting("title", "text", ("Title", "Titel"), required=True, template=True, most=255),
+        Setting("title", "text", required=True, template=True, most=255),
         _RESPONSIBLE,
-        _flag("skip_if_open_exists", "Skip if an open lead exists", "Überspringen, wenn ein Lead offen ist"),
+        _flag("skip_if_open_exists", word="skip_if_open_lead_exists"),
     ),
     (("lead_id", "text"), ("title", "text")),
     DEALS,
@@ -228,11 +229,10 @@ CREATE_RECURRING_LEAD = RuleType(
 COPY_DEAL = RuleType(
     "copy_deal",
     "recurring_deals",
-    ("Copy deal", "Auftrag kopieren"),
     (
-        Setting("name", "text", ("Name of the copy", "Name der Kopie"), template=True, most=255),
-        Setting("pipeline", "pipeline", ("Pipeline", "Pipeline"), required=True),
-        Setting("initial_stage", "stage", ("Initial stage", "Erste Phase"), default="first"),
+        Setting("name", "text", word="name_of_copy", template=True, most=255),
+        Setting("pipeline", "pipeline", required=True),
+        Setting("initial_stage", "stage", default="first"),
         _RESPONSIBLE,
     ),
     (("deal_id", "text"), ("name", "text"), ("pipeline", "select"), ("stage", "stage")),
@@ -243,24 +243,23 @@ COPY_DEAL = RuleType(
 PLAN_ACTIVITY = RuleType(
     "plan_activity",
     "recurring_deals",
-    ("Plan activity", "Aktivität planen"),
     (
-        Setting("name", "text", ("Name", "Name"), required=True, template=True, most=255),
-        Setting("description", "long_text", ("Description", "Beschreibung"), template=True),
-        Setting("deadline", "deadline", ("Deadline", "Frist"), required=True),
-        Setting("duration", "minutes", ("Duration in minutes", "Dauer in Minuten"), default=60, least=5, most=10_080),
+        Setting("name", "text", required=True, template=True, most=255),
+        Setting("description", "long_text", template=True),
+        Setting("deadline", "deadline", required=True),
+        Setting("duration", "minutes", default=60, least=5, most=10_080),
         _RESPONSIBLE,
-        Setting("colour", "choice", ("Colour", "Farbe"), default="default", choices=COLOURS),
-        _flag("calendar", "Add to calendar", "In den Kalender eintragen"),
-        Setting("customers", "customers", ("Add customers", "Kunden hinzufügen"), default="none"),
-        Setting("invite", "people", ("Invite colleagues", "Kollegen einladen"), default=[], most=50),
-        Setting("address", "text", ("Address", "Adresse"), template=True, most=1000),
-        Setting("room", "room", ("Room", "Raum")),
-        Setting("on_room_conflict", "choice", ("If the room is taken", "Bei belegtem Raum"), default="mark", choices=("mark", "fail")),
-        Setting("link", "text", ("Link", "Link"), template=True, most=2000),
-        Setting("files", "files", ("Files", "Dateien"), default=[], most=20),
-        Setting("reminders", "minutes_list", ("Reminders", "Erinnerungen"), default=[15], least=0, most=40_320),
-        _flag("auto_complete_on_stage_change", "Complete when the element moves on", "Bei Phasenwechsel abschließen"),
+        Setting("colour", "choice", default="default", choices=COLOURS),
+        _flag("calendar"),
+        Setting("customers", "customers", default="none"),
+        Setting("invite", "people", default=[], most=50),
+        Setting("address", "text", template=True, most=1000),
+        Setting("room", "room"),
+        Setting("on_room_conflict", "choice", default="mark", choices=("mark", "fail")),
+        Setting("link", "text", template=True, most=2000),
+        Setting("files", "files", default=[], most=20),
+        Setting("reminders", "minutes_list", default=[15], least=0, most=40_320),
+        _flag("auto_complete_on_stage_change"),
     ),
     (("activity_id", "text"), ("deadline", "datetime"), ("deadline_local", "text"), ("room_state", "select")),
     needs="activities:write",
@@ -269,14 +268,13 @@ PLAN_ACTIVITY = RuleType(
 SEND_EMAIL = RuleType(
     "send_email",
     "communication",
-    ("Send e-mail to customer", "E-Mail an den Kunden senden"),
     (
-        Setting("to", "text", ("To", "An"), default="{{contact.email}}", template=True, most=4000),
-        Setting("subject", "text", ("Subject", "Betreff"), template=True, most=998),
-        Setting("body", "long_text", ("Text", "Text"), required=True, template=True),
-        Setting("from", "choice", ("From", "Absender"), default="company", choices=("company", "responsible")),
-        Setting("reply_to", "person", ("Reply to", "Antwort an"), default="responsible"),
-        Setting("attachments", "files", ("Attachments", "Anhänge"), default=[], most=10),
+        Setting("to", "text", default="{{contact.email}}", template=True, most=4000),
+        Setting("subject", "text", template=True, most=998),
+        Setting("body", "long_text", required=True, template=True),
+        Setting("from", "choice", default="company", choices=("company", "responsible")),
+        Setting("reply_to", "person", default="responsible"),
+        Setting("attachments", "files", default=[], most=10),
     ),
     (("sent_at", "datetime"), ("notice_ids", "list")),
     lateness="customer",
@@ -286,10 +284,9 @@ SEND_EMAIL = RuleType(
 SEND_SMS = RuleType(
     "send_sms",
     "communication",
-    ("Send SMS", "SMS senden"),
     (
-        Setting("to", "text", ("To", "An"), default="{{contact.phone}}", template=True, most=1000),
-        Setting("text", "long_text", ("Text", "Text"), required=True, template=True),
+        Setting("to", "text", default="{{contact.phone}}", template=True, most=1000),
+        Setting("text", "long_text", required=True, template=True),
     ),
     (("sent_at", "datetime"), ("notice_ids", "list")),
     lateness="customer",
@@ -299,11 +296,10 @@ SEND_SMS = RuleType(
 NOTIFY = RuleType(
     "notify",
     "communication",
-    ("Add notification", "Benachrichtigung hinzufügen"),
     (
-        Setting("to", "recipients", ("To", "An"), default="responsible", least=1, most=10),
-        Setting("title", "text", ("Title", "Titel"), template=True, most=255),
-        Setting("text", "long_text", ("Text", "Text"), required=True, template=True),
+        Setting("to", "recipients", default="responsible", least=1, most=10),
+        Setting("title", "text", template=True, most=255),
+        Setting("text", "long_text", required=True, template=True),
     ),
     (("notice_ids", "list"),),
 )
@@ -311,10 +307,9 @@ NOTIFY = RuleType(
 CHANGE_VARIABLE = RuleType(
     "change_variable",
     "auxiliary",
-    ("Change variable", "Variable ändern"),
     (
-        Setting("variable", "variable", ("Variable", "Variable"), required=True),
-        Setting("value", "long_text", ("New value", "Neuer Wert"), required=True, template=True),
+        Setting("variable", "variable", required=True),
+        Setting("value", "long_text", required=True, template=True),
     ),
     (("before", "text"), ("after", "text")),
     on_unresolved="block",
@@ -338,20 +333,18 @@ RULE_TYPES: dict[str, RuleType] = {
     )
 }
 
-_SCOPE = Setting("scope", "scope", ("Which invoices", "Welche Rechnungen"), default="any")
+_SCOPE = Setting("scope", "scope", default="any")
 
 INVOICE_PAID = TriggerType(
     "invoice_paid",
     "payment",
-    ("Track invoice payment", "Rechnungszahlung verfolgen"),
-    (_SCOPE, Setting("threshold", "threshold", ("From a part of the amount", "Ab einem Teil des Betrags"))),
+    (_SCOPE, Setting("threshold", "threshold")),
     DEALS,
     (("number", "text"), ("total", "money"), ("epoch", "number"), ("paid_at", "datetime"), ("title", "text")),
 )
 INVOICE_REFUNDED = TriggerType(
     "invoice_refunded",
     "refunds",
-    ("Track refunds", "Rückzahlungen verfolgen"),
     (_SCOPE,),
     DEALS,
     (("number", "text"), ("total", "money"), ("epoch", "number"), ("title", "text")),
@@ -359,8 +352,7 @@ INVOICE_REFUNDED = TriggerType(
 WEBHOOK = TriggerType(
     "webhook",
     "auxiliary",
-    ("Incoming webhook", "Eingehender Webhook"),
-    (Setting("code", "code", ("Code", "Code"), required=True),),
+    (Setting("code", "code", required=True),),
 )
 TRIGGER_TYPES: dict[str, TriggerType] = {t.name: t for t in (INVOICE_PAID, INVOICE_REFUNDED, WEBHOOK)}
 
