@@ -58,7 +58,9 @@ class Addressed(Generic[C]):
     """`command` may be a function: it is called at its place in the batch, and None means that nothing is asked.
 
     An item may read a stream of an aggregate that is not `read_by_others` only if it also appends to that stream.
-    Whoever decides on a set or adds to it names it in `exclusive` ('open-invoices/<deal>'); `finds` are that set's rows."""
+    Whoever decides on a set or adds to it names it in `exclusive` ('open-invoices/<deal>'); `finds` are that set's rows, read
+    under its lock. A command made of rows that were read before may raise Conflict when they are different now: its
+    message is translated and decided again in a new transaction."""
 
     aggregate: Aggregate[Any, C, Any]
     id: str

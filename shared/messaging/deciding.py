@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from shared.es.addressed import Addressed
-from shared.es.errors import NotFound, Rejected, Stale
+from shared.es.errors import Conflict, NotFound, Rejected, Stale
 from shared.es.recorded import Recorded, Stream
 from shared.es.view import Row
 from shared.messaging.envelope import Envelope
@@ -46,7 +46,8 @@ class Decided:
 
 
 async def decide_batch(kit: Kit, tx: Tx, items: Sequence[Item]) -> Decided:
-    """Reads only. Raises Conflict when a lock is not to be had; never for what one item does."""
+    """Reads only. Raises Conflict when a lock is not to be had, or when a command says that what its item was made of has
+    changed before the lock: everything is decided again in a new transaction. Never raises for anything else that an item does."""
     translation = Translation(kit.prepared, tx, items)
     aside: dict[int, Exception] = {}
     past = Past(kit.prepared, tx, [item.context.tenant for item in items])
@@ -111,6 +112,8 @@ class Round:
             result = self._decide_one(place, item, addressed)
         except Rejected as refused:
             return self._refuse(place, item, refused)
+        except Conflict:
+            raise
         except Exception as error:
             self.trouble[place] = error
             self._blocked.add(item.key)

@@ -13,8 +13,8 @@ import pytest
 from sqlalchemy import text
 
 from shared.contracts import deals
-from shared.es.addressed import Addressed
-from shared.es.errors import NotYet
+from shared.es.addressed import Addressed, Facts
+from shared.es.errors import Conflict, NotYet, Unavailable
 from shared.es.recorded import Context
 from shared.messaging import batch as batches
 from shared.messaging import deciding
@@ -315,8 +315,12 @@ async def test_each_hop_has_a_span_of_its_own_in_the_same_trace(kit: Kit, mailba
 
 
 def asked(card: str) -> HttpCommand:
+    return asking(card, toy.SendPostcard("hello"))
+
+
+def asking(card: str, command: Any) -> HttpCommand:
     id = str(uuid4())
-    addressed = (Addressed(toy.POSTCARD, card, toy.SendPostcard("hello")),)
+    addressed = (Addressed(toy.POSTCARD, card, command),)
     item = Item(id, "test", f"{toy.TENANT}/{card}", Context(toy.TENANT, id, id), addressed)
     return HttpCommand(item, b"", lambda done: Answer(200))
 
@@ -344,3 +348,29 @@ async def test_a_request_that_loses_every_race_is_left_out_and_the_others_are_do
         written = await raw.fetch("select stream, count(*) as n from events group by stream")
         assert {row["stream"]: row["n"] for row in written} == {"postcard-raced": races, "postcard-calm": 1, "postcard-still": 1}
         assert await raw.fetchval("select count(*) from inbox where message_id = $1", commands[0].item.id) == 0
+
+
+async def test_a_command_that_finds_its_set_changed_is_decided_again_in_a_new_transaction(kit: Kit) -> None:
+    moments: list[Any] = []
+
+    def finding(seen: Facts) -> toy.SendPostcard:
+        moments.append(seen.now)
+        if len(moments) == 1:
+            raise Conflict("changed a moment ago")
+        return toy.SendPostcard("hello")
+
+    done = await handle_batch(kit, RequestBatch([asking("raced", finding), asked("calm")]))
+
+    assert [r.outcome for r in done.results] == ["handled", "handled"]
+    assert len(moments) == 2 and moments[0] < moments[1]
+    assert (await rows(kit, "parked"), await rows(kit, "blocked")) == ([], [])
+
+
+async def test_a_command_that_finds_its_set_changed_for_ever_does_not_take_the_others_along(kit: Kit) -> None:
+    def never(seen: Facts) -> toy.SendPostcard:
+        raise Conflict("changed a moment ago")
+
+    with pytest.raises(Unavailable):
+        await handle_batch(kit, RequestBatch([asked("calm"), asking("raced", never)]))
+    async with kit.database.raw() as raw:
+        assert [row["stream"] for row in await raw.fetch("select stream from events")] == ["postcard-calm"]
