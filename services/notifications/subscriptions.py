@@ -136,7 +136,7 @@ def _in_feed(b: notifications.Notify, facts: Facts, person: Employee, id: str, s
     key = merged(b)
     found = None if key is None or suppressed else telling.still_open(facts, facts.all(views.WINDOWS, key), person, "in_app")
     if found is not None and found["id"] != id:
-        return Addressed(NOTICE, found["id"], JoinNotice(b.text, facts.now, b.request_id), exclusive=telling.alone(key or ""))
+        return telling.in_window(facts, key or "", person, "in_app", found["id"], JoinNotice(b.text, facts.now, b.request_id))
     command = RequestNotice(
         b.request_id,
         "in_app",
@@ -149,7 +149,7 @@ def _in_feed(b: notifications.Notify, facts: Facts, person: Employee, id: str, s
         window=None if key is None else Window(key, facts.now + WINDOW),
         suppressed=suppressed,
     )
-    return Addressed(NOTICE, id, command, exclusive=None if key is None else telling.alone(key))
+    return Addressed(NOTICE, id, command) if key is None else telling.in_window(facts, key, person, "in_app", id, command)
 
 
 def merged(b: notifications.Notify) -> str | None:

@@ -32,7 +32,8 @@ from services.notifications.domain.origin import Origin
 from services.notifications.domain.preferences import Preferences
 from services.notifications.domain.texts import said
 from services.notifications.replicas import EMPLOYEES, MEMBERS, Employee
-from shared.es.addressed import Addressed, Facts
+from shared.es.addressed import Addressed, Facts, Finder
+from shared.es.errors import Conflict
 from shared.es.recorded import Context
 from shared.es.view import Row
 from shared.messaging.batch import Item, handle_batch
@@ -124,7 +125,7 @@ def _together(facts: Facts, t: Telling, person: Employee, channel: Channel, cont
         return _new(facts, t, person, channel, content)
     found = still_open(facts, facts.all(views.WINDOWS, together.key), person, channel)
     if found is not None:
-        return Addressed(NOTICE, found["id"], JoinNotice(content.text, facts.now), exclusive=alone(together.key))
+        return in_window(facts, together.key, person, channel, found["id"], JoinNotice(content.text, facts.now))
     later = together.until if channel == "email" and not together.mail_later else None
     return _new(facts, t, person, channel, content, Window(together.key, together.until), later)
 
@@ -149,7 +150,7 @@ def _collected(facts: Facts, t: Telling, person: Employee, content: Content, key
     held = [row for row in facts.all(views.HELD_FOR, person.employee_id) if row["window_key"] == key]
     found = still_open(facts, held, person, "email")
     if found is not None:
-        return Addressed(NOTICE, found["id"], JoinNotice(content.text, facts.now), exclusive=alone(key))
+        return in_window(facts, key, person, "email", found["id"], JoinNotice(content.text, facts.now))
     return _new(facts, t, person, "email", content, Window(key, until), until, "digest")
 
 
@@ -159,9 +160,28 @@ def still_open(facts: Facts, rows: Sequence[Row], person: Employee, channel: str
     return next((row for row in theirs if row["window_until"] > facts.now and row["status"] in joinable), None)
 
 
-def alone(key: str) -> str:
-    """The set of notices of one window: two that would open it do not see each other in one transaction."""
-    return f"window/{key}"
+def in_window(facts: Facts, key: str, person: Employee, channel: str, id: str, command: NoticeCommand) -> Addressed[Any]:
+    """What opens a window or joins it, alone with its notices. Which of the two it is was read before the lock: if they are
+    others now, or no longer take anything, it is all decided again."""
+    look = _look(key, person)
+    rested_on = _standing(facts.all(*look), key, person, channel)
+
+    def still(seen: Facts) -> NoticeCommand:
+        if _standing(seen.all(*look), key, person, channel) != rested_on:
+            raise Conflict(f"the notices of window {key} changed a moment ago")
+        return command
+
+    return Addressed(NOTICE, id, still, exclusive=f"window/{key}", finds=(look,))
+
+
+def _look(key: str, person: Employee) -> tuple[Finder[Row], str]:
+    """Where the notices of a window are found: a digest is among those held for the person."""
+    return (views.HELD_FOR, person.employee_id) if key.startswith(DIGESTS) else (views.WINDOWS, key)
+
+
+def _standing(rows: Sequence[Row], key: str, person: Employee, channel: str) -> dict[str, str]:
+    place = (key, person.employee_id, channel)
+    return {row["id"]: row["status"] for row in rows if (row["window_key"], row["employee_id"], row["channel"]) == place}
 
 
 def _new(
@@ -189,7 +209,7 @@ def _new(
         urgent=t.urgent,
     )
     id = notice_id(t.cause, person.employee_id, channel, *kind)
-    return Addressed(NOTICE, id, command, exclusive=None if window is None else alone(window.key))
+    return Addressed(NOTICE, id, command) if window is None else in_window(facts, window.key, person, channel, id, command)
 
 
 def recipient(person: Employee, channel: Channel) -> Recipient:
