@@ -837,6 +837,7 @@ def shown_run(visit: Visit, run: vis.Run) -> Json:
         "due_at": run.due_at,
         "finished_at": run.finished_at,
         "lateness_ms": run.lateness_ms,
+        "escalated": _shown_escalation(run.escalated),
         "notes": run.notes,
         "steps": [
             {"name": s.name, "request_id": s.request_id, "state": s.state, "attempts": s.attempts, "code": s.code, "detail": s.detail}
@@ -845,6 +846,11 @@ def shown_run(visit: Visit, run: vis.Run) -> Json:
         "outputs": run.outputs,
         "record": {"at": run.judged_at, "condition": [shown_trace(t) for t in run.trace or run.at_arrival], "time": run.reasoning},
     }
+
+
+def _shown_escalation(e: vis.RunEscalated | None) -> Json | None:
+    """Since when it waits too long for the responsible person's hours, and who was told (D10)."""
+    return None if e is None else {"at": e.at, "waiting_since": e.since, "employee_id": e.employee_id, "role": e.role}
 
 
 def shown_trace(trace: Any) -> Json:
@@ -1171,10 +1177,16 @@ def _explained(visit: Visit, run: vis.Run, facts: list[Json]) -> Json:
         "facts": [*facts, *({"at": run.finished_at, "event_id": None, "says": f"ended as {run.state}"} for _ in [0] if run.finished_at)],
         "rule_version": run.rule.version,
         "condition": shown["record"]["condition"],
-        "time": [f"due at {run.due_at}", *run.reasoning] if run.due_at else list(run.reasoning),
+        "time": _time_explained(run),
         "guard": run.reason if run.state == "blocked" else None,
         "run": shown,
     }
+
+
+def _time_explained(run: vis.Run) -> list[str]:
+    due = [f"due at {run.due_at}"] if run.due_at else []
+    told = [f"has waited too long for the responsible person's hours since {run.escalated.since}"] if run.escalated else []
+    return [*due, *run.reasoning, *told]
 
 
 @API.get("/v1/trigger-decisions", operation_id="decisions_list", tags=["decisions"])

@@ -124,6 +124,8 @@ def of_visit(state: Visit, recorded: Recorded[VisitEvent]) -> Contract | InNameO
     match e:
         case visit.TimerAsked() | visit.TimerMoved() | visit.TimerDropped():
             return _of_timer(e, state)
+        case visit.RunEscalated():
+            return _escalated(e, state)
         case visit.TimerArmed(rule_id=id, due_at=due_at, waiting_for=waiting_for):
             return _scheduled(state, id, waiting_for, due_at)
         case visit.FieldAwaited(rule_id=id):
@@ -144,12 +146,27 @@ def _of_timer(e: visit.TimerAsked | visit.TimerMoved | visit.TimerDropped, state
         "origin": _origin_of_run(state, e.rule_id),
     }
     match e:
-        case visit.TimerAsked(when=when, max_lateness=limit):
-            return scheduler.SetTimer(**common_part, owner=OWNER, when=_when(when), max_lateness=limit)
+        case visit.TimerAsked(when=when, max_lateness=limit, wait_limit=longest):
+            return scheduler.SetTimer(**common_part, owner=OWNER, when=_when(when), max_lateness=limit, wait_limit=longest)
         case visit.TimerMoved(when=when):
             return scheduler.RearmTimer(**common_part, when=_when(when))
         case visit.TimerDropped(reason=reason):
             return scheduler.CancelTimer(**common_part, reason=reason)
+
+
+def _escalated(e: visit.RunEscalated, state: Visit) -> Contract:
+    """Its answer is nobody's business: the run does not wait for it."""
+    return notifications.Notify(
+        request_id=e.request_id,
+        notice_id=e.request_id,
+        origin=_origin_of_run(state, e.rule_id),
+        employee_id=e.employee_id,
+        role=e.role,
+        title=e.title,
+        text=e.text,
+        element=_given(state),
+        topic_name="decision",
+    )
 
 
 def _when(when: dict[str, Any]) -> common.When:

@@ -415,6 +415,13 @@ def too_late(message: Message[scheduler.TimerMissed], facts: Facts) -> Asks:
         yield from tell(ref, facts, lambda known: vis.TimerTooLate(body.timer_id, body.due_at, body.found_at, known))
 
 
+def waits_too_long(message: Message[scheduler.TimerEscalated], facts: Facts) -> Asks:
+    """For somebody's working hours (D10)."""
+    body = message.body
+    for ref in facts.all(views.RUN_OF_TIMER, body.timer_id):
+        yield from tell(ref, facts, lambda known: vis.TimerWaitsTooLong(body.timer_id, body.waiting_since, known))
+
+
 def timer_cancelled(message: Message[scheduler.TimerCancelled], facts: Facts) -> Asks:
     body = message.body
     for ref in facts.all(views.RUN_OF_TIMER, body.timer_id):
@@ -604,6 +611,7 @@ SUBSCRIPTIONS: tuple[Subscription[Any], ...] = (
     Subscription(scheduler.TimerRearmed, timer_set, TIMER_SET_NEEDS),
     Subscription(scheduler.TimerFired, rang, FIRED_NEEDS),
     Subscription(scheduler.TimerMissed, too_late, TIMER_NEEDS),
+    Subscription(scheduler.TimerEscalated, waits_too_long, TIMER_NEEDS),
     Subscription(scheduler.TimerCancelled, timer_cancelled, TIMER_NEEDS),
     Subscription(automation.RulePublished, published, RULE_NEEDS),
     Subscription(automation.RuleDisabled, disabled, RULE_NEEDS),

@@ -51,6 +51,13 @@ class Rule:
         text = limit or catalogue.LATE_LIMITS[catalogue.lateness_of(catalogue.RULE_TYPES[self.rule_type], self.settings)]
         return None if text is None else timing.seconds_in(timing.parsed_offset(text))
 
+    def wait_limit(self) -> int | None:
+        """Seconds to wait for the responsible person's hours before somebody is told (D10); None: no such wait, or the scheduler's own."""
+        wished = self.timing or NO_JSON
+        if wished.get("working_hours") != "responsible" or "wait_limit" not in wished:
+            return None
+        return timing.seconds_in(timing.parsed_offset(wished["wait_limit"]))
+
     def slim(self) -> Rule:
         """Without what only a decision needs that has been made."""
         return replace(self, timing=None, condition=None, settings=NO_JSON, references=NO_JSON)

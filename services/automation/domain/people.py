@@ -36,6 +36,16 @@ def assignee(setting: str | None, rule: Rule, card: Card) -> Chosen:
     return _first_active(first, later, card)
 
 
+def standing_in(rule: Rule, card: Card) -> str | None:
+    """Who is told when the responsible person's hours do not come: those who stand in for him, in the order of D21 (D10).
+
+    None: nobody is left of them."""
+    absent = card.responsible_id
+    fallback = rule.reference(rule.fallback_user) if rule.fallback_user else None
+    chain = (fallback, _manager(absent, card), card.pipeline.owner_id)
+    return next((id for id in chain if id != absent and is_active(id, card)), None)
+
+
 def acting(setting: str, owner_id: str | None, fallback_id: str | None, card: Card, named_id: str | None = None) -> Chosen:
     """In whose name something happens: named person, fallback user, the pipeline's automation user, nobody: the system (D20)."""
     first = {"owner": owner_id, "responsible": card.responsible_id}.get(setting, named_id)

@@ -19,6 +19,7 @@ from services.automation.domain.condition import Trace
 from services.automation.domain.definition import Ready, Rule, ready
 from services.automation.domain.ids import derived
 from services.automation.domain.timing import Anchors, AtOnce, FieldEmpty, Timed, Wait, anchor_field, instant, resolve
+from services.automation.domain.words import ESCALATION
 from shared.es.aggregate import Aggregate, Json
 from shared.es.errors import Fault, Rejected
 
@@ -126,6 +127,15 @@ class TimerTooLate:
     timer_id: str
     due_at: str
     found_at: str
+    known: Known
+
+
+@dataclass(frozen=True, slots=True)
+class TimerWaitsTooLong:
+    """The responsible person's hours have not come for longer than the rule's `wait_limit` (D10)."""
+
+    timer_id: str
+    waiting_since: str
     known: Known
 
 
@@ -245,6 +255,7 @@ VisitCommand = (
     | TimerWasSet
     | TimerRang
     | TimerTooLate
+    | TimerWaitsTooLong
     | TimerWasCancelled
     | Answered
     | Refused
@@ -303,6 +314,7 @@ class TimerAsked:
     timer_id: str
     when: Json
     max_lateness: int | None = None
+    wait_limit: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,6 +340,20 @@ class TimerArmed:
     due_at: str
     waiting_for: str
     reasoning: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RunEscalated:
+    """It waits too long for the responsible person's hours: somebody is told, it waits on. Exactly one of employee and role."""
+
+    rule_id: str
+    request_id: str
+    since: str
+    at: str
+    employee_id: str | None
+    role: str | None
+    title: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -413,6 +439,7 @@ VisitEvent = (
     | TimerMoved
     | TimerDropped
     | TimerArmed
+    | RunEscalated
     | FieldAwaited
     | RunJudged
     | Asked
@@ -467,6 +494,7 @@ class Run(NamedTuple):
     judged_at: str | None = None
     reasoning: tuple[str, ...] = ()
     lateness_ms: int | None = None
+    escalated: RunEscalated | None = None
     steps: tuple[Step, ...] = ()
     outputs: Json = NOTHING
     notes: tuple[str, ...] = ()
@@ -530,6 +558,10 @@ def timer_id(visit_id: str, rule_id: str, purpose: str) -> str:
     return derived(visit_id, f"{rule_id}/timer/{purpose}")
 
 
+def escalation_id(visit_id: str, rule_id: str, since: str) -> str:
+    return derived(visit_id, f"{rule_id}/escalation/{since}")
+
+
 # ------------------------------------------------------------------------------------------------ decide
 
 
@@ -549,6 +581,8 @@ def decide(visit: Visit, command: VisitCommand) -> Sequence[VisitEvent]:
             _leave(course, command)
         case TimerRang() | TimerTooLate() | TimerWasCancelled():
             _timer(course, command)
+        case TimerWaitsTooLong():
+            _escalate(course, command)
         case Answered() | Refused():
             _answer(course, command)
         case FieldsChanged():
@@ -767,7 +801,7 @@ def _timed(course: Course, place: int) -> Timed:
 def _ask_timer(course: Course, run: Run, when: Json) -> None:
     purpose = "delay" if run.timers == 0 else f"delay-{run.timers + 1}"
     timer = timer_id(course.visit.visit_id, run.rule_id, purpose)
-    course.tell(TimerAsked(run.rule_id, timer, when, run.rule.max_lateness()))
+    course.tell(TimerAsked(run.rule_id, timer, when, run.rule.max_lateness(), run.rule.wait_limit()))
 
 
 def _field_is_empty(course: Course, place: int, path: str) -> None:
@@ -911,6 +945,21 @@ def _timer(course: Course, command: TimerRang | TimerTooLate | TimerWasCancelled
             course.tell(RunMissed(run.rule_id, due_at, found_at))
         case TimerWasCancelled():
             course.tell(RunEnded(run.rule_id, "cancelled", course.known.at, "by_person"))
+
+
+def _escalate(course: Course, command: TimerWaitsTooLong) -> None:
+    """Said once for each wait; whoever is told may run, postpone or cancel it, or name another responsible person."""
+    run, card = _waiting_for_timer(course.visit, command.timer_id), course.known.card
+    since = command.waiting_since
+    if run is None or (run.escalated is not None and run.escalated.since == since):
+        return
+    told, absent = people.standing_in(run.rule, card), people.person(card.responsible_id, card)
+    in_german = card.pipeline.language == "de"
+    title, text = (
+        words[in_german].format(rule=run.rule.name, since=since[:10], person=absent.name if absent else "?") for words in ESCALATION
+    )
+    request = escalation_id(course.visit.visit_id, run.rule_id, since)
+    course.tell(RunEscalated(run.rule_id, request, since, course.known.at, told, None if told else "operator", title, text))
 
 
 def _waiting_for_timer(visit: Visit, timer: str) -> Run | None:
@@ -1151,6 +1200,8 @@ def _changed(run: Run, event: VisitEvent) -> Run:
             return run._replace(timer_id=None, when=None, due_at=None)
         case TimerArmed(due_at=due_at, waiting_for=waiting_for, reasoning=reasoning):
             return run._replace(due_at=due_at, waiting_for=waiting_for, reasoning=reasoning)
+        case RunEscalated():
+            return run._replace(escalated=event)
         case FieldAwaited(path=path, for_action=for_action, rule=rule):
             return run._replace(rule=rule or run.rule, state="waiting", waiting_for="field", awaited=path, for_action=for_action)
         case RunJudged(at=at, trace=trace, lateness_ms=lateness):
@@ -1211,6 +1262,7 @@ VISIT: Aggregate[Visit, VisitCommand, VisitEvent] = Aggregate(
         TimerMoved,
         TimerDropped,
         TimerArmed,
+        RunEscalated,
         FieldAwaited,
         RunJudged,
         *ASKED,

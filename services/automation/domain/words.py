@@ -372,3 +372,16 @@ OPERATORS = {
     "not_empty": Words("is not empty", "ist nicht leer"),
     "changed": Words("has changed since arrival", "hat sich seit dem Eintritt geändert"),
 }
+
+
+# ------------------------------------------------------------------------------------------------ what is told by itself
+
+ESCALATION = (
+    Words("A rule waits for working hours", "Eine Regel wartet auf Arbeitszeit"),
+    Words(
+        "Rule *{rule}* has waited since {since} for the working hours of {person}. It waits on until you run, postpone or cancel it.",
+        "Regel *{rule}* wartet seit {since} auf die Arbeitszeit von {person}. Sie wartet weiter, bis Sie sie ausführen, verschieben "
+        "oder abbrechen.",
+    ),
+)
+"""Title and text of the notice about a run that waits too long for the responsible person's hours (D10)."""
