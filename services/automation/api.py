@@ -34,7 +34,7 @@ from sqlalchemy.engine import RowMapping
 from starlette.responses import Response
 
 from services.automation import replicas, views
-from services.automation.domain import catalogue, fields, words
+from services.automation.domain import catalogue, fields, forms, words
 from services.automation.domain import constants as val
 from services.automation.domain import decision as dec
 from services.automation.domain import rule as rul
@@ -86,32 +86,37 @@ async def gathering(door: Door) -> AsyncIterator[Gathered]:
 # ------------------------------------------------------------------------------------------------ catalogue
 
 
+@API.get("/v1/element-types", operation_id="element_types", tags=["catalogue"])
+async def element_types(door: Annotated[Door, READ]) -> Any:
+    """What rules and triggers can be made for."""
+    return {"items": forms.shown_element_types()}
+
+
 @API.get("/v1/rule-groups", operation_id="rule_groups", tags=["catalogue"])
 async def rule_groups(door: Annotated[Door, READ], element_type: ElementType | None = None) -> Any:
     """Groups by purpose with the types in them (S4)."""
     rules, triggers = catalogue.offered(element_type), catalogue.offered_triggers(element_type)
-    return {
-        "items": [
-            {
-                "group": name,
-                **label.shown(),
-                "rule_types": [t.name for t in rules if t.group == name],
-                "trigger_types": [t.name for t in triggers if t.group == name],
-            }
-            for name, label in words.GROUPS.items()
-        ]
-    }
+    return {"items": [forms.shown_group(name, rules, triggers) for name in words.GROUPS]}
 
 
 @API.get("/v1/rule-types", operation_id="rule_types", tags=["catalogue"])
 async def rule_types(door: Annotated[Door, READ], element_type: ElementType | None = None, group: str | None = None) -> Any:
-    """What may be chosen, with settings as JSON Schema and outputs (S2)."""
-    return {"items": [catalogue.shown_rule_type(t, element_type) for t in catalogue.offered(element_type, group)]}
+    """What may be chosen, with settings as JSON Schema and outputs (S2); `definition`: what every rule has besides."""
+    items = [forms.shown_rule_type(t, element_type) for t in catalogue.offered(element_type, group)]
+    return {"items": items, "definition": forms.rule_schema()}
 
 
 @API.get("/v1/trigger-types", operation_id="trigger_types", tags=["catalogue"])
 async def trigger_types(door: Annotated[Door, READ], element_type: ElementType | None = None, group: str | None = None) -> Any:
-    return {"items": [catalogue.shown_trigger_type(t) for t in catalogue.offered_triggers(element_type, group)]}
+    """The same for triggers; `event_fields` is what their conditions reach as `event.<name>`."""
+    items = [forms.shown_trigger_type(t, element_type) for t in catalogue.offered_triggers(element_type, group)]
+    return {"items": items, "definition": forms.trigger_schema()}
+
+
+@API.get("/v1/condition-operators", operation_id="condition_operators", tags=["catalogue"])
+async def condition_operators(door: Annotated[Door, READ]) -> Any:
+    """By what a field of each kind is compared in a condition."""
+    return {"items": forms.shown_operators()}
 
 
 @API.get("/v1/placeholders", operation_id="placeholders", tags=["catalogue"])

@@ -60,6 +60,8 @@ class Setting:
     least: int | None = None
     most: int | None = None
     word: str = ""
+    shown_if: tuple[str, tuple[Any, ...]] | None = None
+    """It means something only while that setting has, or holds, one of these values."""
 
     @property
     def label(self) -> Words:
@@ -80,6 +82,9 @@ class RuleType:
     auxiliary: bool = False
     needs: str | None = None
     """Scope without which an author may not publish it (D67)."""
+    together: tuple[Json, ...] = ()
+    """What goes with what, as parts of a JSON Schema."""
+    examples: tuple[Json, ...] = ()
 
     @property
     def label(self) -> Words:
@@ -104,6 +109,8 @@ class TriggerType:
     element_types: tuple[str, ...] = BOTH
     event_fields: tuple[tuple[str, str], ...] = ()
     """What conditions reach as `event.<name>`; empty: whatever the payload holds."""
+    together: tuple[Json, ...] = ()
+    examples: tuple[Json, ...] = ()
 
     @property
     def label(self) -> Words:
@@ -114,13 +121,22 @@ COMMON_OUTPUTS = {"state": "select", "finished_at": "datetime"}
 RETIRED = frozenset(("run_automatic_payment", "get_payment_information"))
 """The two rules of the retired orders mode; never offered (S6)."""
 
+LONGEST_SOURCE = 8 * 1024
+"""Characters of a text before its placeholders are filled."""
+
 TARGETS: dict[str, tuple[str, ...]] = {"deal": ("quote", "invoice", "sign_document"), "lead": ("deal", "contact", "company")}
 
 _RESPONSIBLE = Setting("responsible", "person", default="default", template=True)
 
 
-def _flag(name: str, default: bool = False, word: str = "") -> Setting:
-    return Setting(name, "bool", default=default, word=word)
+def _flag(name: str, default: bool = False, word: str = "", shown_if: tuple[str, tuple[Any, ...]] | None = None) -> Setting:
+    return Setting(name, "bool", default=default, word=word, shown_if=shown_if)
+
+
+def _if(given: Json, then: Json, otherwise: Json | None = None) -> Json:
+    """A part of a schema: whoever has the settings `given` has `then` too, everybody else `otherwise`."""
+    part: Json = {"if": {"required": list(given), "properties": given}, "then": then}
+    return part if otherwise is None else {**part, "else": otherwise}
 
 
 CREATE_PAYMENT_LINK = RuleType(
@@ -128,7 +144,7 @@ CREATE_PAYMENT_LINK = RuleType(
     "payment",
     (
         _flag("auto_create", default=True),
-        Setting("order_id", "text", template=True, most=255),
+        Setting("order_id", "text", template=True, most=255, shown_if=("auto_create", (False,))),
         _flag("reuse_existing"),
         Setting("covers", "choice", default="auto", choices=("auto", "deal")),
         Setting("expires_in", "days", default="30d", least=1, most=3650),
@@ -146,6 +162,14 @@ CREATE_PAYMENT_LINK = RuleType(
     on_unresolved="block",
     auxiliary=True,
     needs="billing:write",
+    together=(
+        _if(
+            {"auto_create": {"const": False}},
+            {"required": ["order_id"], "properties": {"order_id": {"type": "string"}}},
+            {"properties": {"order_id": {"type": "null"}}},
+        ),
+    ),
+    examples=({"auto_create": True}, {"auto_create": False, "order_id": "{{deal.uf.order_number}}"}),
 )
 
 CREATE_FROM = RuleType(
@@ -162,12 +186,12 @@ CREATE_FROM = RuleType(
         ),
         _RESPONSIBLE,
         Setting("title", "text", template=True, most=255),
-        _flag("issue"),
-        _flag("skip_if_open_exists"),
-        Setting("valid_for", "days", default="30d", least=1, most=3650),
-        Setting("sign_template", "code", default="standard"),
-        _flag("close_lead"),
-        Setting("pipeline", "pipeline", word="pipeline_of_deal"),
+        _flag("issue", shown_if=("targets", ("invoice",))),
+        _flag("skip_if_open_exists", shown_if=("targets", ("invoice", "quote"))),
+        Setting("valid_for", "days", default="30d", least=1, most=3650, shown_if=("targets", ("quote",))),
+        Setting("sign_template", "code", default="standard", shown_if=("targets", ("sign_document",))),
+        _flag("close_lead", shown_if=("targets", ("deal", "contact", "company"))),
+        Setting("pipeline", "pipeline", word="pipeline_of_deal", shown_if=("targets", ("deal",))),
     ),
     (
         ("invoice_id", "text"),
@@ -179,6 +203,12 @@ CREATE_FROM = RuleType(
         ("amount", "money"),
     ),
     needs="billing:write",
+    together=(_if({"issue": {"const": True}}, {"properties": {"targets": {"contains": {"const": "invoice"}}}}),),
+    examples=(
+        {"targets": ["invoice"], "responsible": "default"},
+        {"targets": ["quote", "invoice"], "issue": True, "title": "{{deal.title}}"},
+        {"targets": ["deal", "contact"], "close_lead": True, "pipeline": "sales"},
+    ),
 )
 
 CHANGE_DETAILS = RuleType(
@@ -186,13 +216,27 @@ CHANGE_DETAILS = RuleType(
     "payment",
     (
         Setting("element", "choice", required=True, choices=("contact", "company")),
-        Setting("which", "choice", default="primary", choices=("primary", "all")),
+        Setting("which", "choice", default="primary", choices=("primary", "all"), shown_if=("element", ("contact",))),
         Setting("template", "details_template", required=True),
         Setting("address_type", "address_type", choices=ADDRESS_TYPES),
         Setting("fields", "texts", required=True, template=True, least=1, most=50),
     ),
     (("changed", "list"), ("unchanged", "list"), ("details_id", "text")),
     needs="deals:write",
+    together=(
+        _if(
+            {"fields": {"anyOf": [{"required": [name]} for name in ADDRESS_FIELDS]}},
+            {"required": ["address_type"], "properties": {"address_type": {"type": "string"}}},
+        ),
+    ),
+    examples=(
+        {
+            "element": "contact",
+            "template": "person",
+            "address_type": "business",
+            "fields": {"city": "{{deal.contact.uf.city}}", "house": "{{const.house}}", "street": "{{var.street}}"},
+        },
+    ),
 )
 
 GET_DETAILS = RuleType(
@@ -211,6 +255,7 @@ GET_DETAILS = RuleType(
         *((name, "text") for name in ADDRESS_FIELDS),
     ),
     auxiliary=True,
+    examples=({"element": "contact", "template": "person", "address_type": "delivery"},),
 )
 
 CREATE_RECURRING_LEAD = RuleType(
@@ -224,6 +269,7 @@ CREATE_RECURRING_LEAD = RuleType(
     (("lead_id", "text"), ("title", "text")),
     DEALS,
     needs="deals:write",
+    examples=({"title": "Renewal {{deal.company.name}}", "responsible": "user:42"},),
 )
 
 COPY_DEAL = RuleType(
@@ -238,6 +284,7 @@ COPY_DEAL = RuleType(
     (("deal_id", "text"), ("name", "text"), ("pipeline", "select"), ("stage", "stage")),
     DEALS,
     needs="deals:write",
+    examples=({"name": None, "pipeline": "installation", "initial_stage": "first", "responsible": "user:42"},),
 )
 
 PLAN_ACTIVITY = RuleType(
@@ -263,6 +310,20 @@ PLAN_ACTIVITY = RuleType(
     ),
     (("activity_id", "text"), ("deadline", "datetime"), ("deadline_local", "text"), ("room_state", "select")),
     needs="activities:write",
+    examples=(
+        {
+            "name": "Call customer",
+            "description": "Contract details with {{deal.contact.first_name}} {{deal.contact.last_name}}",
+            "deadline": {"day": "tomorrow", "time": "14:00", "zone": "assignee"},
+            "colour": "yellow",
+            "calendar": True,
+            "customers": "all",
+            "invite": ["user:42"],
+            "link": "{{deal.uf.contract_url}}",
+            "auto_complete_on_stage_change": True,
+        },
+        {"name": "Look after it", "deadline": {"after": "now", "offset": "2h"}, "reminders": []},
+    ),
 )
 
 SEND_EMAIL = RuleType(
@@ -279,6 +340,10 @@ SEND_EMAIL = RuleType(
     (("sent_at", "datetime"), ("notice_ids", "list")),
     lateness="customer",
     on_unresolved="block",
+    examples=(
+        {"to": "{{deal.contact.email}}", "subject": "Your order {{deal.title}}", "body": "Please pay here: {{steps.link.url}}"},
+        {"body": "Thank you.", "from": "responsible"},
+    ),
 )
 
 SEND_SMS = RuleType(
@@ -291,6 +356,7 @@ SEND_SMS = RuleType(
     (("sent_at", "datetime"), ("notice_ids", "list")),
     lateness="customer",
     on_unresolved="block",
+    examples=({"text": "Your order {{deal.title}} is on its way."},),
 )
 
 NOTIFY = RuleType(
@@ -302,6 +368,10 @@ NOTIFY = RuleType(
         Setting("text", "long_text", required=True, template=True),
     ),
     (("notice_ids", "list"),),
+    examples=(
+        {"to": "responsible", "text": "Deliver to {{deal.contact.name}}"},
+        {"to": ["user:42", "role:finance"], "title": "Paid", "text": "{{deal.title}}"},
+    ),
 )
 
 CHANGE_VARIABLE = RuleType(
@@ -314,6 +384,7 @@ CHANGE_VARIABLE = RuleType(
     (("before", "text"), ("after", "text")),
     on_unresolved="block",
     auxiliary=True,
+    examples=({"variable": "street", "value": "{{deal.contact.uf.city}}"},),
 )
 
 RULE_TYPES: dict[str, RuleType] = {
@@ -341,6 +412,7 @@ INVOICE_PAID = TriggerType(
     (_SCOPE, Setting("threshold", "threshold")),
     DEALS,
     (("number", "text"), ("total", "money"), ("epoch", "number"), ("paid_at", "datetime"), ("title", "text")),
+    examples=({}, {"scope": "all_open"}, {"threshold": "30%"}, {"threshold": {"amount": "50.00", "currency": "EUR"}}),
 )
 INVOICE_REFUNDED = TriggerType(
     "invoice_refunded",
@@ -348,11 +420,13 @@ INVOICE_REFUNDED = TriggerType(
     (_SCOPE,),
     DEALS,
     (("number", "text"), ("total", "money"), ("epoch", "number"), ("title", "text")),
+    examples=({}, {"scope": "all_open"}),
 )
 WEBHOOK = TriggerType(
     "webhook",
     "auxiliary",
     (Setting("code", "code", required=True),),
+    examples=({"code": "shop-order-shipped"},),
 )
 TRIGGER_TYPES: dict[str, TriggerType] = {t.name: t for t in (INVOICE_PAID, INVOICE_REFUNDED, WEBHOOK)}
 
@@ -387,80 +461,3 @@ def choices_for(setting: Setting, element_type: str | None) -> tuple[str, ...]:
     if setting.name == "targets" and element_type:
         return TARGETS[element_type]
     return setting.choices
-
-
-# ------------------------------------------------------------------------------------------------ as JSON Schema
-
-
-def schema(settings: tuple[Setting, ...], element_type: str | None = None) -> Json:
-    """The settings as JSON Schema 2020-12, for whoever draws the form."""
-    return {
-        "type": "object",
-        "additionalProperties": False,
-        "required": [s.name for s in settings if s.required],
-        "properties": {s.name: _property(s, element_type) for s in settings},
-    }
-
-
-def _property(setting: Setting, element_type: str | None) -> Json:
-    described: Json = {
-        "title": setting.label[0],
-        "x-title-de": setting.label[1],
-        "x-kind": setting.kind,
-        "x-placeholders": setting.template,
-        **_shape(setting, choices_for(setting, element_type)),
-    }
-    if setting.default is not None:
-        described["default"] = setting.default
-    return described
-
-
-def _shape(setting: Setting, choices: tuple[str, ...]) -> Json:
-    match setting.kind:
-        case "bool":
-            return {"type": "boolean"}
-        case "choice" | "address_type":
-            return {"type": ["string", "null"] if setting.default is None and not setting.required else "string", "enum": list(choices)}
-        case "choices":
-            return {"type": "array", "items": {"enum": list(choices)}, "minItems": setting.least, "uniqueItems": True}
-        case "minutes":
-            return {"type": "integer", "minimum": setting.least, "maximum": setting.most}
-        case "minutes_list":
-            return {"type": "array", "maxItems": 5, "items": {"type": "integer", "minimum": setting.least, "maximum": setting.most}}
-        case "people" | "files":
-            return {"type": "array", "maxItems": setting.most}
-        case "texts":
-            return {"type": "object", "additionalProperties": {"type": "string"}, "minProperties": setting.least or 0}
-        case "recipients":
-            return {"type": ["string", "array"]}
-        case "deadline" | "threshold":
-            return {"type": ["object", "string", "null"] if setting.kind == "threshold" else "object"}
-        case _:
-            return {"type": "string" if setting.required else ["string", "null"]} | ({"maxLength": setting.most} if setting.most else {})
-
-
-def shown_rule_type(rule_type: RuleType, element_type: str | None = None) -> Json:
-    return {
-        "rule_type": rule_type.name,
-        "group": rule_type.group,
-        "label": rule_type.label[0],
-        "label_de": rule_type.label[1],
-        "element_types": list(rule_type.element_types),
-        "lateness": rule_type.lateness,
-        "on_unresolved": rule_type.on_unresolved,
-        "auxiliary": rule_type.auxiliary,
-        "settings": schema(rule_type.settings, element_type),
-        "outputs": [{"name": name, "kind": kind} for name, kind in rule_type.outputs],
-    }
-
-
-def shown_trigger_type(trigger_type: TriggerType) -> Json:
-    return {
-        "trigger_type": trigger_type.name,
-        "group": trigger_type.group,
-        "label": trigger_type.label[0],
-        "label_de": trigger_type.label[1],
-        "element_types": list(trigger_type.element_types),
-        "settings": schema(trigger_type.settings),
-        "event_fields": [{"name": name, "kind": kind} for name, kind in trigger_type.event_fields],
-    }

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 from services.automation.domain import catalogue, condition, fields
 from services.automation.domain.card import normal
-from services.automation.domain.catalogue import RULE_TYPES, TRIGGER_TYPES, Setting, TriggerType
+from services.automation.domain.catalogue import LONGEST_SOURCE, RULE_TYPES, TRIGGER_TYPES, Setting, TriggerType
 from services.automation.domain.definition import complete_rule, complete_trigger
 from services.automation.domain.timing import BadTime, anchor_field, days_ahead, is_local_time, parsed_offset, seconds_in
 from shared.es.aggregate import Json
@@ -89,6 +89,11 @@ class Checked:
         self.findings.append(Fault(pointer, code, detail))
 
 
+def part(name: object) -> str:
+    """A member's name, or a place in a list, as the next part of a JSON pointer (RFC 6901)."""
+    return "/" + str(name).replace("~", "~0").replace("/", "~1")
+
+
 PathsOf = Callable[[str], Iterable[str]]
 """The paths a template names; raises ValueError with `code` and `detail`."""
 
@@ -123,19 +128,19 @@ def check_trigger(text: Json, place: StageName, names: Names, paths_of: PathsOf)
     if not isinstance(key, str) or not SLUG.fullmatch(key):
         checked.find("/id", "setting_required" if key is None else "bad_code", "A trigger has an id like paid.")
     _settings_are_a_map(checked, text)
-    known = TRIGGER_TYPES.get(str(text.get("type")))
-    if known is None or place.element_type not in known.element_types:
-        code = "unknown_trigger_type" if known is None else "type_not_for_element"
-        checked.find("/type", code, f"There is no trigger type {text.get('type')} for a {place.element_type}.")
-        return checked
     for name in ("allow_back", "allow_reopen", "enabled"):
         if not isinstance(checked.definition[name], bool):
             checked.find(f"/{name}", "wrong_type", f"{name} is true or false.")
-    event = {f"event.{name}": kind for name, kind in known.event_fields}
+    known = TRIGGER_TYPES.get(str(text.get("type")))
+    event = {f"event.{name}": kind for name, kind in known.event_fields} if known else {}
     paths = _Paths(checked, place, names, (), (), "parallel", paths_of, event, any_event=not event)
     _condition(checked, "/condition", checked.definition["condition"], paths)
     _people(checked, names, acting=("responsible",))
-    _settings_of_trigger(checked, known, place, names)
+    if known is None or place.element_type not in known.element_types:
+        code = "unknown_trigger_type" if known is None else "type_not_for_element"
+        checked.find("/type", code, f"There is no trigger type {text.get('type')} for a {place.element_type}.")
+    else:
+        _settings_of_trigger(checked, known, place, names)
     return checked
 
 
@@ -148,7 +153,7 @@ def _settings_of_trigger(checked: Checked, known: TriggerType, place: StageName,
     settings = checked.definition["settings"]
     for name in settings:
         if name not in {s.name for s in known.settings}:
-            checked.find(f"/settings/{name}", "setting_unknown", f"{known.name} has no setting {name}.")
+            checked.find(f"/settings{part(name)}", "setting_unknown", f"{known.name} has no setting {name}.")
     for s in known.settings:
         value = settings[s.name]
         if value is None and s.required:
@@ -192,7 +197,7 @@ def _threshold(checked: Checked, threshold: Any) -> None:
 def _keys(checked: Checked, text: Json, known: Sequence[str]) -> None:
     for name in text:
         if name not in known:
-            checked.find(f"/{name}", "unknown_key", f"There is no key {name}; there are {', '.join(known)}.")
+            checked.find(part(name), "unknown_key", f"There is no key {name}; there are {', '.join(known)}.")
 
 
 def _choices(checked: Checked, d: Json) -> None:
@@ -321,6 +326,8 @@ def _timing(checked: Checked, pointer: str, timing: Any, paths: _Paths, *, deadl
         _expect(checked, f"{pointer}/day", lambda: days_ahead(timing["day"]))
         if not is_local_time(timing.get("time")):
             checked.find(f"{pointer}/time", "time_required", 'A deadline on a day needs a time, quoted: "14:00".')
+        for name in set(timing) - DAY_KEYS:
+            checked.find(f"{pointer}{part(name)}", "unknown_key", f"A deadline on a day has no key {name}; it has day, time and zone.")
         _zone(checked, pointer, timing)
         return
     modes = [mode for mode in ("after", "before", "at") if mode in timing]
@@ -335,6 +342,7 @@ def _timing(checked: Checked, pointer: str, timing: Any, paths: _Paths, *, deadl
             checked.find(f"{pointer}/{modes[0]}", "anchor_not_a_date", f"{anchor} is no date.")
 
 
+DAY_KEYS = frozenset(("day", "time", "zone"))
 TIME_KEYS = ("after", "before", "at", "offset", "time", "zone", "working_hours", "wait_limit", "if_empty", "late_limit")
 TIME_CHOICES = {"working_hours": ("none", "company", "responsible"), "if_empty": ("wait", "skip", "run")}
 
@@ -342,7 +350,7 @@ TIME_CHOICES = {"working_hours": ("none", "company", "responsible"), "if_empty":
 def _timing_options(checked: Checked, pointer: str, timing: Json, mode: str) -> None:
     for name in timing:
         if name not in TIME_KEYS:
-            checked.find(f"{pointer}/{name}", "unknown_key", f"A time has no key {name}; there are {', '.join(TIME_KEYS)}.")
+            checked.find(f"{pointer}{part(name)}", "unknown_key", f"A time has no key {name}; there are {', '.join(TIME_KEYS)}.")
     if mode != "at" or "offset" in timing:
         _expect(checked, f"{pointer}/offset", lambda: parsed_offset(timing.get("offset", "" if mode == "before" else "0s")))
     if "time" in timing and not is_local_time(timing["time"]):
@@ -419,9 +427,9 @@ def _leaf(checked: Checked, pointer: str, leaf: Json, paths: _Paths) -> None:
         paths.template(f"{pointer}/value", str(value))
     elif leaf["op"] not in condition.NO_LITERAL and condition.literal(value, kind, leaf["op"]) is None:
         checked.find(f"{pointer}/value", "bad_literal", f"{value!r} is nothing that a {kind} is compared with by {leaf['op']}.")
-    for named in value if isinstance(value, list) else [value]:
+    for at, named in [(part(n), item) for n, item in enumerate(value)] if isinstance(value, list) else [("", value)]:
         if kind == "user" and isinstance(named, str) and named.startswith("user:"):
-            _person(checked, f"{pointer}/value", named, paths.names)
+            _person(checked, f"{pointer}/value{at}", named, paths.names)
 
 
 # ------------------------------------------------------------------------------------------------ settings
@@ -440,7 +448,7 @@ def _rule_type(checked: Checked, place: StageName, names: Names, paths: _Paths) 
         return
     for name in d["settings"]:
         if known.setting(name) is None:
-            checked.find(f"/settings/{name}", "setting_unknown", f"{known.name} has no setting {name}.")
+            checked.find(f"/settings{part(name)}", "setting_unknown", f"{known.name} has no setting {name}.")
     for setting in known.settings:
         _setting(checked, setting, d["settings"][setting.name], place, names, paths)
     _together(checked, known.name, place, names)
@@ -452,14 +460,52 @@ def _setting(checked: Checked, s: Setting, value: Any, place: StageName, names: 
         if s.required:
             checked.find(pointer, "setting_required", f"{s.label[0]} is required.")
         return
-    problem = _shape(s, value, place)
-    if problem is not None:
-        checked.find(pointer, *problem)
+    problems = _problems(s, value, place)
+    for at, code, detail in problems:
+        checked.find(pointer + at, code, detail)
+    if problems:
         return
     if s.template:
-        for part in value.values() if isinstance(value, dict) else [value]:
-            paths.template(pointer, str(part))
+        for at, text in [(part(name), text) for name, text in value.items()] if isinstance(value, dict) else [("", value)]:
+            paths.template(pointer + at, str(text))
     _referred(checked, pointer, s, value, names, paths)
+
+
+def _problems(s: Setting, value: Any, place: StageName) -> list[tuple[str, str, str]]:
+    """Every finding about type, length and range, each with the pointer inside the setting."""
+    match s.kind:
+        case "people" | "files" | "minutes_list":
+            return _each(s, value)
+        case "recipients" if isinstance(value, list) and value:
+            return _each(s, value)
+        case "texts" if isinstance(value, dict) and value:
+            return _texts(s, value)
+        case _:
+            found = _shape(s, value, place)
+            return [] if found is None else [("", *found)]
+
+
+def _each(s: Setting, value: Any) -> list[tuple[str, str, str]]:
+    most = MOST_REMINDERS if s.kind == "minutes_list" else s.most or 50
+    if not isinstance(value, list):
+        return [("", "wrong_type", f"{s.name} is a list of at most {most}.")]
+    if len(value) > most:
+        return [("", "out_of_range", f"{s.name} names at most {most}.")]
+    of_one = _whole if s.kind == "minutes_list" else _is_text
+    return [(part(n), *found) for n, item in enumerate(value) if (found := of_one(s, item)) is not None]
+
+
+def _texts(s: Setting, value: Json) -> list[tuple[str, str, str]]:
+    if len(value) > (s.most or 50):
+        return [("", "out_of_range", f"{s.name} names at most {s.most}.")]
+    return [(part(name), *found) for name, text in value.items() if (found := _text(s, text, s.name, None)) is not None]
+
+
+def _is_text(s: Setting, value: Any) -> tuple[str, str] | None:
+    return None if isinstance(value, str) and value else ("wrong_type", f"{s.name} holds texts, each a name.")
+
+
+MOST_REMINDERS = 5
 
 
 def _shape(s: Setting, value: Any, place: StageName) -> tuple[str, str] | None:
@@ -477,17 +523,13 @@ def _shape(s: Setting, value: Any, place: StageName) -> tuple[str, str] | None:
             return _days(s, value)
         case "minutes":
             return _whole(s, value)
-        case "minutes_list":
-            bad = not isinstance(value, list) or len(value) > 5 or any(_whole(s, item) for item in value)
-            return ("out_of_range", f"{s.name} is a list of at most 5 numbers of minutes.") if bad else None
-        case "people" | "files":
-            bad = not isinstance(value, list) or len(value) > (s.most or 50) or not all(isinstance(item, str) for item in value)
-            return ("wrong_type", f"{s.name} is a list of at most {s.most}.") if bad else None
         case "texts":
-            bad = not isinstance(value, dict) or not all(isinstance(v, str) for v in value.values())
-            return ("wrong_type", f"{s.name} maps names to texts.") if bad else None if value else ("empty_map", f"{s.name} is empty.")
+            return ("empty_map", f"{s.name} is empty.") if value == {} else ("wrong_type", f"{s.name} maps names to texts.")
         case "recipients":
-            return _recipients(s, value)
+            return _recipient(s, value)
+        case "code":
+            fits = isinstance(value, str) and CODE.fullmatch(value) is not None
+            return None if fits else ("bad_code", f"{s.name} is a code like shop-order-shipped.")
         case "customers":
             known = value in ("none", "all", "primary") or (isinstance(value, str) and value.startswith("contact:"))
             return None if known else ("wrong_type", f"{s.name} is none, all, primary or contact:<id>.")
@@ -497,12 +539,10 @@ def _shape(s: Setting, value: Any, place: StageName) -> tuple[str, str] | None:
             return _text(s, value)
 
 
-def _recipients(s: Setting, value: Any) -> tuple[str, str] | None:
-    if not isinstance(value, str | list) or not value:
+def _recipient(s: Setting, value: Any) -> tuple[str, str] | None:
+    if value in ("", []):
         return "empty_list", f"{s.name} names nobody."
-    if isinstance(value, list) and (len(value) > (s.most or 10) or not all(isinstance(item, str) for item in value)):
-        return "out_of_range", f"{s.name} names at most {s.most} people."
-    return None
+    return None if isinstance(value, str) else ("wrong_type", f"{s.name} is one person, or a list of them.")
 
 
 def _chosen(s: Setting, value: Any, code: str) -> tuple[str, str] | None:
@@ -536,20 +576,22 @@ def _whole(s: Setting, value: Any) -> tuple[str, str] | None:
     return None if within else ("out_of_range", f"{s.name} is {s.least} to {s.most}.")
 
 
-def _text(s: Setting, value: Any) -> tuple[str, str] | None:
+def _text(s: Setting, value: Any, name: str = "", most: int | None = 0) -> tuple[str, str] | None:
+    """`most`: characters of a text without placeholders; 0: the setting's own limit, None: none but that of every text."""
     if not isinstance(value, str):
-        return "wrong_type", f"{s.name} is text."
-    if s.most is not None and not s.template and len(value) > s.most:
-        return "too_long", f"{s.name} has at most {s.most} characters."
-    return None
+        return "wrong_type", f"{name or s.name} is text."
+    if condition.is_template(value):
+        return None
+    limit = min((s.most if most == 0 else most) or LONGEST_SOURCE, LONGEST_SOURCE)
+    return ("too_long", f"{name or s.name} has at most {limit} characters.") if len(value) > limit else None
 
 
 def _referred(checked: Checked, pointer: str, s: Setting, value: Any, names: Names, paths: _Paths) -> None:
     """Names in settings that mean something elsewhere."""
     match s.kind:
         case "person" | "people" | "recipients":
-            for person in value if isinstance(value, list) else [value]:
-                _meant(checked, pointer, s, person, names)
+            for at, person in [(part(n), item) for n, item in enumerate(value)] if isinstance(value, list) else [("", value)]:
+                _meant(checked, pointer + at, s, person, names)
         case "pipeline":
             _pipeline(checked, pointer, value, names)
         case "room":
@@ -557,9 +599,9 @@ def _referred(checked: Checked, pointer: str, s: Setting, value: Any, names: Nam
         case "variable":
             _variable(checked, pointer, value, names, paths)
         case "files":
-            for file in value:
+            for n, file in enumerate(value):
                 if file not in names.files:
-                    checked.find(pointer, "unknown_file", f"There is no file {file}.")
+                    checked.find(pointer + part(n), "unknown_file", f"There is no file {file}.")
         case "deadline":
             _timing(checked, pointer, value, paths, deadline=True)
         case "details_template":
@@ -654,4 +696,4 @@ def _details(checked: Checked, s: Json, names: Names) -> None:
             if s["address_type"] is None:
                 checked.find("/settings/address_type", "address_type_missing", f"{name} is a field of an address: which one?")
         elif name not in template[1]:
-            checked.find(f"/settings/fields/{name}", "unknown_field", f"Template {s['template']} has no field {name}.")
+            checked.find(f"/settings/fields{part(name)}", "unknown_field", f"Template {s['template']} has no field {name}.")

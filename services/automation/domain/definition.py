@@ -169,10 +169,11 @@ def trigger_of(trigger_id: str, version: int, place: tuple[str, str, int], owner
 
 
 def _filled(given: object, known: tuple[catalogue.Setting, ...]) -> Json:
-    """Settings with their defaults; unknown ones stay, for the checker to name."""
+    """Settings with their defaults, null being the same as left out; unknown ones stay, for the checker to name."""
     settings = given if isinstance(given, dict) else {}
     names = {s.name for s in known}
-    return {s.name: settings.get(s.name, s.default) for s in known} | {n: v for n, v in settings.items() if n not in names}
+    filled = {s.name: s.default if settings.get(s.name) is None else settings[s.name] for s in known}
+    return filled | {n: v for n, v in settings.items() if n not in names}
 
 
 def complete_trigger(definition: Json) -> Json:

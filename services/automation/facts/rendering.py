@@ -19,9 +19,9 @@ from liquid.builtin import tags as builtin_tags
 from liquid.exceptions import LiquidError
 
 from services.automation.domain.card import Person, Scope, normal, zone_of
+from services.automation.domain.catalogue import LONGEST_SOURCE
 from services.automation.domain.visit import Rendered
 
-LONGEST_SOURCE = 8 * 1024
 LONGEST_TEXT = 64_000
 MOST_READS = 20_000
 LARGEST = 30

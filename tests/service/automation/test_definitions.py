@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import orjson
 import pytest
 
@@ -61,6 +62,22 @@ async def test_the_catalogue_offers_what_fits_the_element(office: Office) -> Non
     assert create_from["settings"]["properties"]["targets"]["items"]["enum"] == ["deal", "contact", "company"]
     triggers = (await office.http.get("/v1/trigger-types")).json()["items"]
     assert {t["trigger_type"] for t in triggers} == {"invoice_paid", "invoice_refunded", "webhook"}
+
+
+async def test_a_front_end_draws_its_forms_from_the_catalogue(office: Office) -> None:
+    """Labels in both languages, and schemas that take a rule as it is kept."""
+    elements = (await office.http.get("/v1/element-types")).json()["items"]
+    assert elements[0] == {"element_type": "deal", "label": "Deal", "label_de": "Auftrag"}
+    answer = (await office.http.get("/v1/rule-types", params={"element_type": "deal"})).json()
+    types = {t["rule_type"]: t for t in answer["items"]}
+    link = types["create_payment_link"]
+    assert (link["label"], link["label_de"]) == ("Create payment link", "Zahlungslink erstellen")
+    assert {"name": "url", "kind": "text", "label": "Link", "label_de": "Link"} in link["outputs"]
+    kept = (await published(office))["definition"]
+    jsonschema.validate(kept, answer["definition"], jsonschema.Draft202012Validator)
+    jsonschema.validate(kept["settings"], types["create_recurring_lead"]["settings"], jsonschema.Draft202012Validator)
+    kinds = {k["kind"]: k for k in (await office.http.get("/v1/condition-operators")).json()["items"]}
+    assert kinds["bool"]["operators"][0] == {"op": "eq", "label": "is", "label_de": "ist", "value": "one"}
 
 
 async def test_the_picker_offers_fields_values_and_outputs(office: Office) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given as for_all
 from hypothesis import strategies as st
 
-from services.automation.domain.catalogue import RULE_TYPES, TRIGGER_TYPES, choices_for, schema
+from services.automation.domain.catalogue import RULE_TYPES
 from services.automation.domain.check import WARNINGS, Checked, Names, Neighbour, StageName, check_rule, check_trigger
 from services.automation.domain.definition import complete_rule, ready, rule_of
 from services.automation.facts.rendering import check as paths_of
@@ -40,9 +41,11 @@ LINK = Neighbour("link", "create_payment_link", "parallel")
 
 
 def checked(rule_type: str = "notify", **text: Any) -> Checked:
+    """`exactly`: these settings and no others; `names`: what is there besides."""
     above, below, at = text.pop("above", ()), text.pop("below", ()), text.pop("at", WON)
-    settings = {**SETTINGS.get(rule_type, {}), **text.pop("settings", {})}
-    return check_rule({"id": "r", "type": rule_type, "settings": settings, **text}, at, NAMES, above, list(below), paths_of)
+    names = replace(NAMES, **text.pop("names", {}))
+    settings = text.pop("exactly", None) or {**SETTINGS.get(rule_type, {}), **text.pop("settings", {})}
+    return check_rule({"id": "r", "type": rule_type, "settings": settings, **text}, at, names, above, list(below), paths_of)
 
 
 def found(result: Checked) -> set[tuple[str, str]]:
@@ -87,6 +90,13 @@ def test_the_least_of_every_type_is_in_order_and_can_be_run(rule_type: str) -> N
         ({"condition": {"field": "deal.amount", "op": "gt", "value": "much"}}, "/condition/value", "bad_literal"),
         ({"condition": {"field": "deal.amount", "op": "between", "value": [1]}}, "/condition/value", "bad_literal"),
         ({"condition": {"field": "deal.responsible", "op": "eq", "value": "user:404"}}, "/condition/value", "unknown_user"),
+        ({"condition": {"field": "deal.responsible", "op": "in", "value": ["user:42", "user:404"]}}, "/condition/value/1", "unknown_user"),
+        ({"a/b~c": 1}, "/a~1b~0c", "unknown_key"),
+        ({"settings": {"a/b": 1}}, "/settings/a~1b", "setting_unknown"),
+        ({"settings": {"to": ["user:42", "bob"]}}, "/settings/to/1", "unknown_user"),
+        ({"settings": {"to": ["user:42", 5]}}, "/settings/to/1", "wrong_type"),
+        ({"settings": {"title": "x" * 256}}, "/settings/title", "too_long"),
+        ({"settings": {"text": "x" * 8193}}, "/settings/text", "too_long"),
         ({"condition": {"field": "const.gone", "op": "eq", "value": 1}}, "/condition/field", "unknown_constant"),
         ({"condition": {"field": "var.secret", "op": "eq", "value": "x"}}, "/condition/field", "not_visible_here"),
         ({"condition": {"field": "event.total", "op": "eq", "value": 1}}, "/condition/field", "unknown_path"),
@@ -134,19 +144,24 @@ def test_what_is_wrong_is_named(text: dict[str, Any], pointer: str, code: str) -
         ("change_details", {"template": "firm"}, "template", "template_of_other_owner_type"),
         ("change_details", {"fields": {}}, "fields", "empty_map"),
         ("change_details", {"fields": {"tax_id_x": "1"}}, "fields/tax_id_x", "unknown_field"),
+        ("change_details", {"fields": {"iban": 5}}, "fields/iban", "wrong_type"),
+        ("change_details", {"fields": {"iban": "{{deal.gone}}"}}, "fields/iban", "unknown_path"),
+        ("create_from", {"sign_template": "Not A Code"}, "sign_template", "bad_code"),
+        ("plan_activity", {"deadline": {"day": "today", "time": "14:00", "speed": 1}}, "deadline/speed", "unknown_key"),
+        ("plan_activity", {"reminders": [5, -1]}, "reminders/1", "out_of_range"),
         ("change_details", {"fields": {"city": "Bremen"}, "address_type": None}, "address_type", "address_type_missing"),
         ("get_details", {"address_type": "moon"}, "address_type", "unknown_address_type"),
         ("change_variable", {"variable": "gone"}, "variable", "unknown_variable"),
         ("change_variable", {"variable": "limit"}, "variable", "constant_by_rule"),
         ("plan_activity", {"colour": "pink"}, "colour", "unknown_colour"),
         ("plan_activity", {"room": "small"}, "room", "unknown_room"),
-        ("plan_activity", {"files": ["gone"]}, "files", "unknown_file"),
+        ("plan_activity", {"files": ["gone"]}, "files/0", "unknown_file"),
         ("plan_activity", {"deadline": "soon"}, "deadline", "bad_time"),
         ("plan_activity", {"deadline": {"day": "tomorrow"}}, "deadline/time", "time_required"),
         ("plan_activity", {"deadline": {"day": "never", "time": "14:00"}}, "deadline/day", "bad_time"),
         ("plan_activity", {"duration": 1}, "duration", "out_of_range"),
         ("plan_activity", {"reminders": [1, 2, 3, 4, 5, 6]}, "reminders", "out_of_range"),
-        ("plan_activity", {"invite": ["user:404"]}, "invite", "unknown_user"),
+        ("plan_activity", {"invite": ["user:404"]}, "invite/0", "unknown_user"),
         ("plan_activity", {"customers": "some"}, "customers", "wrong_type"),
         ("plan_activity", {"responsible": "bob"}, "responsible", "unknown_user"),
     ],
@@ -235,12 +250,20 @@ def test_a_trigger_type_not_for_leads() -> None:
     assert ("/type", "type_not_for_element") in found(check_trigger({"id": "t", "type": "invoice_paid"}, FRESH, NAMES, paths_of))
 
 
-@pytest.mark.parametrize("name", [*RULE_TYPES, *TRIGGER_TYPES])
-def test_every_schema_names_its_settings(name: str) -> None:
-    settings = (RULE_TYPES.get(name) or TRIGGER_TYPES[name]).settings
-    described = schema(settings, "deal")
-    assert set(described["properties"]) == {s.name for s in settings}
-    assert all(choices_for(s, "deal") is not None and s.label[0] and s.label[1] for s in settings)
+def test_all_faults_of_a_trigger_are_found_at_once() -> None:
+    text = {"id": "T", "type": "coffee", "allow_back": "yes", "condition": {"field": "deal.gone", "op": "eq"}, "fallback_user": "user:404"}
+    assert found(check_trigger(text, WON, NAMES, paths_of)) == {
+        ("/id", "bad_code"),
+        ("/type", "unknown_trigger_type"),
+        ("/allow_back", "wrong_type"),
+        ("/condition/field", "unknown_path"),
+        ("/fallback_user", "unknown_user"),
+    }
+
+
+def test_null_is_the_same_as_left_out() -> None:
+    nothing = complete_rule({"id": "a", "type": "plan_activity", "settings": {"duration": None, "reminders": None, "colour": None}})
+    assert nothing == complete_rule({"id": "a", "type": "plan_activity"})
 
 
 def test_a_complete_definition_stays_as_it_is() -> None:
