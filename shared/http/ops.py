@@ -50,9 +50,9 @@ class Discard(Body):
 
 
 class Resolution(Body):
-    """`done`: a person knows that it happened. `again`: it did not, or it may happen twice."""
+    """`done`: a person knows that it happened. `failed`: it did not, and shall not. `again`: it did not, or may happen twice."""
 
-    as_: Literal["done", "again"] = Field(alias="as")
+    as_: Literal["done", "failed", "again"] = Field(alias="as")
     why: Text255
 
 
@@ -233,7 +233,7 @@ async def effects(
 @OPERATORS.post("/ops/effects/{kind}/{key:path}/resolutions", operation_id="ops_resolve_effect", responses=PROBLEMS)
 async def resolve(kind: str, key: str, body: Resolution, door: Annotated[Door, needs("ops:retry")], work: Work) -> Response:
     await resolve_effect(work.kit, door, kind, key, body)
-    return JsonAnswer({"kind": kind, "key": key, "state": "done" if body.as_ == "done" else "queued"})
+    return JsonAnswer({"kind": kind, "key": key, "state": _resolved_state(body)})
 
 
 @OPERATORS.get("/ops/rebuilds", operation_id="ops_rebuilds", responses=PROBLEMS)
@@ -322,16 +322,22 @@ async def waiting_effects(kit: Kit, tenant: UUID | None, state: str | None, kind
 _RESOLVE = """
 update effects set state = $4, earlier = case when state = 'unknown' then 'unknown' else earlier end,
        fence = fence + 1, owner = null, until = null,
-       told_at = null, due_at = $5, outcome = coalesce($6::text::json, outcome)
+       told_at = null, due_at = $5, outcome = coalesce($6::text::json, (outcome::jsonb - 'unanswered')::json)
 where tenant = $1 and kind = $2 and key = $3 and state in ('unknown', 'failed') returning key
 """
+
+
+def _resolved_state(body: Resolution) -> str:
+    return "queued" if body.as_ == "again" else body.as_
 
 
 async def resolve_effect(kit: Kit, door: Door, kind: str, key: str, body: Resolution) -> None:
     """A person decides about an effect whose fate is unknown or that failed; the asker is told. Raises NotFound."""
     tenant, by = door.caller.tenant, door.caller.actor
-    state = "done" if body.as_ == "done" else "queued"
-    outcome = orjson.dumps({"resolved_by": by, "why": body.why}).decode() if state == "done" else None
+    state, outcome = _resolved_state(body), None
+    if state != "queued":
+        told = {"code": "did_not_happen", "detail": body.why} if state == "failed" else {}
+        outcome = orjson.dumps({"resolved_by": by, "why": body.why, **told}).decode()
     async with kit.database.transaction() as tx:
         found = await tx.raw.fetchval(_RESOLVE, tenant, kind, key, state, tx.now, outcome)
         if found is None:

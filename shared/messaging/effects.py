@@ -50,7 +50,8 @@ class EffectKind:
     command to the aggregate that asked, or into several that commit together (a refund and the invoice it touches); it is
     handled through the batch like anything else.
     `unknown`: 'again' where repeating with the same key is safe, 'hold' where a person has to decide. What is repeated and
-    ends without an answer 20 times in a row has failed, with the code `no_answer`, and is told so."""
+    ends without an answer 20 times in a row is given up, with the code `no_answer`, and told: as 'failed', or as `given_up`
+    says, because it may have happened all the same: 'unknown' is held for a person, who is never told anything untrue."""
 
     name: str
     perform: Callable[[Claimed], Awaitable[Performed]]
@@ -59,3 +60,4 @@ class EffectKind:
     lease: timedelta = timedelta(seconds=60)
     at_once: int = 16
     unknown: Literal["again", "hold"] = "hold"
+    given_up: Literal["failed", "unknown"] = "failed"

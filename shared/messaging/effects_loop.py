@@ -36,7 +36,7 @@ IDLE, NEXT = timedelta(milliseconds=500), timedelta(milliseconds=5)
 TELL_AGAIN = timedelta(minutes=1)
 REPEAT = timedelta(seconds=15)
 MOST_UNANSWERED = 20
-"""So often in a row an effect that is safe to repeat may end without an answer; then it has failed and this is told."""
+"""So often in a row an effect that is safe to repeat may end without an answer; then it is given up and this is told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class Effects:
     async def record(self, kind: EffectKind, claimed: Claimed, performed: Performed) -> bool:
         """Note the outcome under the fence. False: the fence has moved on, somebody else has it."""
         if performed.state == "unknown" and kind.unknown == "again":
-            return await self._record_unanswered(claimed, performed)
+            return await self._record_unanswered(kind, claimed, performed)
         async with self._database.transaction() as tx:
             state, again_at = _next_state(performed, tx.now)
             key = await tx.raw.fetchval(
@@ -90,7 +90,7 @@ class Effects:
             )
         return key is not None
 
-    async def _record_unanswered(self, claimed: Claimed, performed: Performed) -> bool:
+    async def _record_unanswered(self, kind: EffectKind, claimed: Claimed, performed: Performed) -> bool:
         again, last = (orjson.dumps(outcome, default=str).decode() for outcome in (performed.outcome, _given_up(performed.outcome)))
         c = claimed
         async with self._database.transaction() as tx:
@@ -105,8 +105,9 @@ class Effects:
                 MOST_UNANSWERED,
                 tx.now,
                 last,
+                kind.given_up,
             )
-        if state == "failed":
+        if state == kind.given_up:
             log.error("effect.given_up", kind=c.kind, key=c.key, tenant_id=str(c.tenant), tries=MOST_UNANSWERED)
         return state is not None
 
@@ -115,7 +116,9 @@ class Effects:
         again = "queued" if kind.unknown == "again" else "unknown"
         last = orjson.dumps(_given_up({"error": "the sender stopped between doing and recording"})).decode()
         async with self._database.transaction() as tx:
-            rows = await tx.raw.fetch(load_sql("messaging", "effects_expire"), kind.name, tx.now, again, MOST_UNANSWERED, last)
+            rows = await tx.raw.fetch(
+                load_sql("messaging", "effects_expire"), kind.name, tx.now, again, MOST_UNANSWERED, last, kind.given_up
+            )
         return len(rows)
 
 

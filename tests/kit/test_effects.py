@@ -215,6 +215,20 @@ async def test_what_never_answers_has_failed_in_the_end_and_is_told(kit: Kit, po
     assert outcome["code"] == "no_answer" and "no such option" in outcome["detail"]
 
 
+async def test_what_must_not_be_told_as_failed_is_held_for_a_person_in_the_end(kit: Kit, postman: toy.Postman) -> None:
+    await register(kit)
+    postman.answers = [Performed("unknown", {"error": "no answer"})] * MOST_UNANSWERED
+    loop = EffectLoop(kit, replace(KIND, unknown="again", given_up="unknown"), "me")
+    await ask(kit, "c", "hello")
+    for n in range(MOST_UNANSWERED + 2):
+        kit.database.clock = lambda primary, n=n: primary + timedelta(minutes=n)  # type: ignore[misc]
+        await loop.step()
+
+    assert (len(postman.bag), await told(kit)) == (MOST_UNANSWERED, ["unknown"])
+    held = await effect(kit)
+    assert (held["state"], held["outcome"]["code"]) == ("unknown", "no_answer")
+
+
 async def test_an_answer_ends_the_count_of_what_never_answered(kit: Kit, postman: toy.Postman) -> None:
     await register(kit)
     silence = [Performed("unknown", {"error": "no answer"})] * (MOST_UNANSWERED - 1)
@@ -244,6 +258,21 @@ async def test_who_dies_on_an_effect_again_and_again_does_not_go_on_for_ever(kit
 
     assert [c.request["card"] for c in postman.bag] == ["good"]
     assert sorted(await told(kit)) == ["done", "failed"]
+
+
+async def test_who_dies_on_what_must_not_be_told_as_failed_leaves_it_to_a_person(kit: Kit, postman: toy.Postman) -> None:
+    await register(kit)
+    await ask(kit, "deadly", "hello")
+    kind = replace(KIND, unknown="again", given_up="unknown")
+    for n in range(MOST_UNANSWERED):
+        kit.database.clock = lambda primary, n=n: primary + timedelta(minutes=5 * n)  # type: ignore[misc]
+        process = Effects(kit, f"process {n}")
+        await process.expire(kind)
+        assert len(await process.claim(kind, 10)) == 1
+    kit.database.clock = lambda primary: primary + timedelta(minutes=5 * MOST_UNANSWERED)
+    await EffectLoop(kit, kind, "alive").step()
+
+    assert (postman.bag, await told(kit)) == ([], ["unknown"])
 
 
 async def test_one_that_cannot_be_recorded_leaves_no_other_behind(kit: Kit, postman: toy.Postman, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from shared.es.addressed import Addressed
 from shared.es.errors import Unavailable
 from shared.es.recorded import Context
 from shared.messaging.batch import Item, handle_batch
+from shared.messaging.effects_loop import EffectLoop
 from shared.messaging.inbox import MessageBatch, RequestBatch
 from shared.messaging.parking import ParkedHeads
 from shared.messaging.requests import Answer, HttpCommand
@@ -175,7 +176,7 @@ async def effect_in(house: House, state: str) -> str:
 
 
 async def test_an_effect_of_unknown_fate_is_decided_by_a_person(client: httpx.AsyncClient, house: House) -> None:
-    for as_, state in (("done", "done"), ("again", "queued")):
+    for as_, state in (("done", "done"), ("failed", "failed"), ("again", "queued")):
         async with house.kit.database.transaction() as tx:
             await tx.raw.execute("delete from effects")
         key = await effect_in(house, "unknown")
@@ -186,9 +187,29 @@ async def test_an_effect_of_unknown_fate_is_decided_by_a_person(client: httpx.As
         async with house.kit.database.raw() as raw:
             row = (await raw.fetch("select * from effects"))[0]
         assert (row["state"], row["told_at"], row["earlier"], row["fence"]) == (state, None, "unknown", 1)
-        again = await client.post(f"/ops/effects/post/{key}/resolutions", json={"as": as_, "why": "I asked"})
-        assert again.status_code == 404
+        if as_ != "failed":
+            again = await client.post(f"/ops/effects/post/{key}/resolutions", json={"as": as_, "why": "I asked"})
+            assert again.status_code == 404
         assert (await client.get("/ops/audit")).json()["items"][0]["action"] == f"effect.{as_}"
+
+
+async def test_what_did_not_happen_is_told_as_failed_in_a_persons_words(client: httpx.AsyncClient, house: House) -> None:
+    key = await effect_in(house, "unknown")
+    await client.post(f"/ops/effects/post/{key}/resolutions", json={"as": "failed", "why": "They never saw it"})
+    await EffectLoop(house.kit, toy.SERVICE.effects[0], "me").step()
+    async with house.kit.database.raw() as raw:
+        assert await raw.fetchval("select data->>'state' from events where type = 'PostcardNoted'") == "failed"
+        outcome = await raw.fetchval("select outcome from effects")
+    assert (outcome["code"], outcome["detail"]) == ("did_not_happen", "They never saw it")
+
+
+async def test_one_that_is_done_again_has_all_its_tries_before_it(client: httpx.AsyncClient, house: House) -> None:
+    key = await effect_in(house, "unknown")
+    async with house.kit.database.transaction() as tx:
+        await tx.raw.execute("""update effects set outcome = '{"error": "silence", "unanswered": 20}'""")
+    await client.post(f"/ops/effects/post/{key}/resolutions", json={"as": "again", "why": "They are back"})
+    async with house.kit.database.raw() as raw:
+        assert await raw.fetchval("select outcome from effects") == {"error": "silence"}
 
 
 async def test_a_queued_effect_says_what_it_waits_for(client: httpx.AsyncClient, house: House) -> None:
