@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
@@ -53,7 +53,10 @@ from services.automation.domain.visit import VISIT, Visit
 from services.automation.facts.cards import TRIGGERS, Gathered
 from services.automation.facts.rendering import check as paths_of
 from services.automation.facts.visits import Stage, asks, decides, gathered, judging
-from services.automation.rule_sets import MOST_WHOLE, Planned, Unreadable, World, documents_of, fingerprint, names_of, plan_of, same_version
+from services.automation.rule_sets.comparing import fingerprint, same_version
+from services.automation.rule_sets.planning import Planned, World, bound_to, names_of, plan_of, standing, standing_of
+from services.automation.rule_sets.reading import MOST_WHOLE, Spots, Unreadable, documents_of
+from services.automation.rule_sets.writing import exported, text_of
 from shared.es.addressed import Addressed, Facts
 from shared.es.aggregate import Json
 from shared.es.errors import Fault, NotFound, Rejected
@@ -666,8 +669,13 @@ async def planned(door: Door, body: RuleText) -> Planned:
     return plan
 
 
-def shown_findings(plan: Planned) -> list[Json]:
-    return [{**f._asdict(), "severity": _severity(f), "stage": stage, "rule_id": key} for f, stage, key in plan.findings]
+def shown_findings(plan: Planned, text: str) -> list[Json]:
+    """`line` and `column` count from 1 in the text as it came."""
+    spots = Spots(text)
+    return [
+        {**f._asdict(), "severity": _severity(f), "stage": stage, "rule_id": key, **spots.of(f.pointer)._asdict()}
+        for f, stage, key in plan.findings
+    ]
 
 
 def _severity(finding: Fault) -> str:
@@ -675,62 +683,186 @@ def _severity(finding: Fault) -> str:
 
 
 def shown_change(change: Json) -> Json:
-    names = ("kind", "id", "key", "stage", "change", "fields")
+    names = ("kind", "id", "key", "stage", "change", "fields", "differences", "version")
     return {name: change[name] for name in names if name in change}
+
+
+def shown_changes(changes: Iterable[Json]) -> list[Json]:
+    return [shown_change(change) for change in changes if change["kind"] != "bound"]
+
+
+YAML = "application/yaml"
+Format = Annotated[Literal["yaml", "json"], Query(description="A YAML stream, or an array of the same documents.")]
+TEXT_FORM: dict[int | str, dict[str, Any]] = {200: {"description": "Rules as text", "content": {YAML: {"schema": {"type": "string"}}}}}
+
+
+@API.get("/v1/rule-sets", operation_id="rule_sets_export", tags=["rule sets"], responses=TEXT_FORM)
+async def export_rule_sets(door: Annotated[Door, READ], format: Format = "yaml") -> Any:
+    """All rules, triggers and values in force as text. Planned again, it changes nothing.
+
+    What could not be applied again today is a comment in the YAML, with the reason, and missing in the JSON."""
+    return _as_text(await world_of(door), None, format)
+
+
+@API.get("/v1/rule-sets/{pipeline_code}", operation_id="rule_sets_export_pipeline", tags=["rule sets"], responses=TEXT_FORM)
+async def export_rule_set(pipeline_code: Annotated[Code, Path()], door: Annotated[Door, READ], format: Format = "yaml") -> Any:
+    """The same of one pipeline, with the constants and variables that its rules name."""
+    world = await world_of(door)
+    if all(row["code"] != pipeline_code for row in world.pipelines):
+        raise NotFound(f"There is no pipeline {pipeline_code}.")
+    return _as_text(world, pipeline_code, format)
+
+
+def _as_text(world: World, pipeline: str | None, format: str) -> Any:
+    found = exported(world, pipeline, new_id)
+    return found.documents if format == "json" else Response(text_of(found), media_type=YAML)
 
 
 @API.post("/v1/rule-sets/checks", operation_id="rule_sets_check", tags=["rule sets"])
 async def check_rule_set(body: RuleText, door: Annotated[Door, READ]) -> Any:
     """Nothing is written; all findings at once."""
-    return {"findings": shown_findings(await planned(door, body))}
+    return {"findings": shown_findings(await planned(door, body), body.text)}
 
 
 @API.post("/v1/rule-sets/plans", operation_id="rule_sets_plan", status_code=201, tags=["rule sets"])
 async def plan_rule_set(body: RuleText, door: Annotated[Door, WRITE]) -> Response:
-    """What the text would change, kept under a plan_id that is bound to what is in force now."""
+    """What the text would change, kept under a plan_id that is bound to what is in force now; nothing else is written.
+
+    `waiting`: runs that have not begun and belong to a rule that gets a new version, is switched off or deleted, and what
+    `keep`, `migrate` and `cancel` at the application would make of them. `elements`: how many there are on each stage named."""
     plan = await planned(door, body)
     id = str(new_id())
-    shown = {"plan_id": id, "changes": [shown_change(c) for c in plan.changes], "findings": shown_findings(plan)}
+    shown = {
+        "plan_id": id,
+        "changes": shown_changes(plan.changes),
+        "waiting": await touched_runs(door, plan),
+        "elements": await elements_on(door, plan),
+        "findings": shown_findings(plan, body.text),
+    }
     return await door.ask(Addressed(PLAN, id, MakePlan(tuple(plan.changes))), answer=lambda done: Answer(201, shown))
+
+
+NOT_BEGUN = ("scheduled", "waiting", "blocked")
+MOST_RUNS_SHOWN = 20
+NEW_VERSION: Json = {"keep": "kept", "migrate": "migrated", "cancel": "cancelled"}
+SWITCHED_OFF: Json = {"keep": "skipped", "migrate": "skipped", "cancel": "cancelled"}
+DELETED: Json = {"keep": "cancelled", "migrate": "cancelled", "cancel": "cancelled"}
+
+
+def becomes_of_runs(change: Json) -> Json | None:
+    """What waits of a rule is kept, migrated, skipped when it comes due, or cancelled (D2-D4); None: the change does not touch it."""
+    if change["kind"] != "rule" or change["change"] not in ("update", "disable", "delete"):
+        return None
+    if change["change"] == "delete":
+        return DELETED
+    differing = set(change["fields"])
+    if differing - {"position", "enabled"}:
+        return NEW_VERSION
+    return SWITCHED_OFF if "enabled" in differing and not change["definition"]["enabled"] else None
+
+
+async def touched_runs(door: Door, plan: Planned) -> list[Json]:
+    """One entry per rule, in the order of the plan; the first runs by due time, for those who may see runs."""
+    touched = {change["id"]: change for change in plan.changes if becomes_of_runs(change) is not None}
+    if not touched:
+        return []
+    async with door.reading() as sql:
+        rows = [dict(row) for row in (await sql.execute(_touched_query(touched))).mappings()]
+    found = {id: [row for row in rows if row["rule_id"] == id] for id in touched}
+    return [_shown_touched(touched[id], runs, door.may("runs:read")) for id, runs in found.items() if runs]
+
+
+def _touched_query(touched: Mapping[str, Json]) -> Select[Any]:
+    t = RUNS.c
+    of_rule: dict[str, Any] = {"partition_by": t.rule_id}
+    figures = (
+        func.count().over(**of_rule).label("count"),
+        func.count().filter(t.state == "blocked").over(**of_rule).label("blocked"),
+        func.min(t.due_at).over(**of_rule).label("first_due_at"),
+        func.max(t.due_at).over(**of_rule).label("last_due_at"),
+        func.row_number().over(**of_rule, order_by=(t.due_at.asc().nulls_last(), t.run_id)).label("place_in_rule"),
+    )
+    stages = {change["stage_id"] for change in touched.values()}
+    runs = select(t.rule_id, t.run_id, t.element_id, t.rule_version, t.state, t.due_at, *figures)
+    kept = runs.where(t.waits, t.stage_id.in_(stages), t.rule_id.in_(touched), t.state.in_(NOT_BEGUN)).add_cte(every_run()).subquery()
+    return select(kept).where(kept.c.place_in_rule <= MOST_RUNS_SHOWN).order_by(kept.c.place_in_rule)
+
+
+def _shown_touched(change: Json, runs: Sequence[Row], may_see: bool) -> Json:
+    names = ("count", "blocked", "first_due_at", "last_due_at")
+    of_run = ("run_id", "element_id", "state", "due_at")
+    place = {"rule_id": change["id"], "key": change["key"], "stage": change["stage"], "change": change["change"]}
+    shown = [{**{name: run[name] for name in of_run}, "rule_version": int(run["rule_version"])} for run in runs] if may_see else []
+    return {**place, **{name: runs[0][name] for name in names}, **(becomes_of_runs(change) or {}), "runs": shown}
+
+
+async def elements_on(door: Door, plan: Planned) -> list[Json]:
+    """They keep the versions that were in force when they arrived (G27)."""
+    stages = {change["stage_id"]: change["stage"] for change in plan.changes if "stage_id" in change}
+    t = replicas.ELEMENTS.table.c
+    query = select(t.stage_id, func.count().label("count")).where(t.stage_id.in_(stages), t.deleted.is_(False)).group_by(t.stage_id)
+    async with door.reading() as sql:
+        counts = {row["stage_id"]: row["count"] for row in (await sql.execute(query)).mappings()}
+    return [{"stage": path, "count": counts.get(id, 0)} for id, path in stages.items()]
 
 
 @API.post("/v1/rule-sets/applications", operation_id="rule_sets_apply", tags=["rule sets"])
 async def apply_rule_set(body: Application, door: Annotated[Door, ACTIVATE]) -> Response:
     """Publishes everything in one transaction, or nothing (plan_outdated)."""
     plan, _ = await door.state_at(PLAN, str(body.plan_id))
-    world = await world_of(door)
     changes = [change for change in plan.changes if change["change"] != "unchanged"]
     for change in changes:
         if change["kind"] == "rule" and change["change"] != "delete":
             must_be_allowed(door, change["definition"])
 
     def apply(seen: Facts) -> ApplyPlan:
-        return ApplyPlan(_fingerprints_read(world) | {change["id"]: _fingerprint_now(change, seen) for change in changes})
+        return ApplyPlan(_standing_now(plan.changes, seen) | {change["id"]: _fingerprint_now(change, seen) for change in changes})
 
     asked = [addressed for change in changes for addressed in _applied(change, body.waiting)]
-    shown = {"plan_id": str(body.plan_id), "applied": [shown_change(change) for change in changes]}
-    return await door.ask(Addressed(PLAN, str(body.plan_id), apply), *asked, answer=lambda done: Answer(200, shown))
+    shown = {"plan_id": str(body.plan_id), "applied": shown_changes(changes)}
+    first = Addressed(PLAN, str(body.plan_id), apply, exclusive="rule-sets", finds=_finds(plan.changes))
+    return await door.ask(first, *asked, answer=lambda done: Answer(200, shown))
 
 
-def _fingerprints_read(world: World) -> dict[str, str | None]:
-    """Of what the plan leaves as it is."""
-    values: dict[str, str | None] = {row["id"]: fingerprint(row["value"]["is"]) for row in world.values}
-    return values | {row["id"]: fingerprint(row["definition"]) for row in (*world.rules, *world.triggers)}
+KINDS_OF_VALUES = ("constant", "variable")
+
+
+def _bound_stages(changes: Iterable[Json]) -> list[str]:
+    return [change["key"] for change in changes if change["kind"] == "bound" and change["of"] == "stage"]
+
+
+def _finds(changes: Sequence[Json]) -> tuple[tuple[Any, str], ...]:
+    """Everything that stands where the plan changes something."""
+    tables = (views.STANDING_RULES, views.STANDING_TRIGGERS)
+    there: list[tuple[Any, str]] = [(finder, stage) for stage in _bound_stages(changes) for finder in tables]
+    return (*there, *((views.VALUES_OF_KIND, kind) for kind in KINDS_OF_VALUES))
+
+
+def _standing_now(changes: Sequence[Json], seen: Facts) -> dict[str, str | None]:
+    """Of what the plan rests on and leaves as it is: each by id, and who stands on each stage."""
+    now: dict[str, str | None] = {}
+    for stage in _bound_stages(changes):
+        rows = [*seen.all(views.STANDING_RULES, stage), *seen.all(views.STANDING_TRIGGERS, stage)]
+        now |= {row["id"]: standing_of(row) for row in rows} | {f"bound:{stage}": bound_to(rows)}
+    for kind in KINDS_OF_VALUES:
+        values = seen.all(views.VALUES_OF_KIND, kind)
+        now |= {row["id"]: fingerprint(row["value"]["is"]) for row in values} | {f"bound:{kind}": bound_to(values)}
+    return now
 
 
 def _fingerprint_now(change: Json, seen: Facts) -> str | None:
     """Of what the plan changes, as it stands when it is applied; null for what is not there."""
     id = change["id"]
-    state: str
-    what: Any
     match change["kind"]:
         case "rule":
-            state, what = seen.state(RULE, id).state, seen.state(RULE, id).definition
+            rule = seen.state(RULE, id)
+            return None if rule.state == "none" else standing(rule.state, rule.position, rule.definition)
         case "trigger":
-            state, what = seen.state(TRIGGER, id).state, seen.state(TRIGGER, id).definition
+            trigger = seen.state(TRIGGER, id)
+            return None if trigger.state == "none" else standing(trigger.state, trigger.position, trigger.definition)
         case _:
-            state, what = seen.state(VALUE, id).state, seen.state(VALUE, id).value
-    return None if state == "none" else fingerprint(what)
+            value = seen.state(VALUE, id)
+            return None if value.state != "defined" else fingerprint(value.value)
 
 
 def _applied(change: Json, waiting: str) -> list[Addressed[Any]]:
@@ -740,7 +872,7 @@ def _applied(change: Json, waiting: str) -> list[Addressed[Any]]:
         case "trigger":
             return _applied_trigger(change)
         case _:
-            return [Addressed(VALUE, change["id"], _value_command(change))]
+            return [Addressed(VALUE, change["id"], _value_command(change), exclusive="value-codes")]
 
 
 def _value_command(change: Json) -> val.ValueCommand:
@@ -761,12 +893,13 @@ def _applied_rule(c: Json, waiting: str) -> list[Addressed[Any]]:
     first = (draft,) if c["change"] == "create" else there
 
     def publish(seen: Facts) -> rul.PublishRule | None:
-        same = same_version(seen.state(RULE, id).definition, definition)
+        rule = seen.state(RULE, id)
+        same = rule.invalid is None and same_version("rule", rule.definition, definition)
         return None if same else rul.PublishRule(definition, c["references"], (), waiting)
 
     def switch(seen: Facts) -> rul.RuleCommand | None:
         on = _to_switch(seen.state(RULE, id).state, definition)
-        return None if on is None else rul.EnableRule() if on else rul.DisableRule()
+        return None if on is None else rul.EnableRule() if on else rul.DisableRule(waiting == "cancel")
 
     return [Addressed(RULE, id, command) for command in (*first, publish, switch)]
 
@@ -780,7 +913,8 @@ def _applied_trigger(c: Json) -> list[Addressed[Any]]:
     first = [draft] if c["change"] == "create" else [tri.MoveTrigger(c["position"])]
 
     def publish(seen: Facts) -> tri.PublishTrigger | None:
-        same = same_version(seen.state(TRIGGER, id).definition, definition)
+        trigger = seen.state(TRIGGER, id)
+        same = trigger.invalid is None and same_version("trigger", trigger.definition, definition)
         return None if same else tri.PublishTrigger(definition, c["references"])
 
     def switch(seen: Facts) -> tri.TriggerCommand | None:

@@ -300,6 +300,13 @@ def _value(value: Value, recorded: Recorded[ValueEvent]) -> Row:
 
 VALUES: StateView[Value] = StateView(VALUES_TABLE, _value)
 
+STANDING_RULES: SqlFinder[Row] = by_column("standing rules", RULES_TABLE, "stage_id", lambda row: row, where="t.state <> 'deleted'")
+STANDING_TRIGGERS: SqlFinder[Row] = by_column(
+    "standing triggers", TRIGGERS_TABLE, "stage_id", lambda row: row, where="t.state <> 'deleted'"
+)
+VALUES_OF_KIND: SqlFinder[Row] = by_column("values of kind", VALUES_TABLE, "kind", lambda row: row, where="t.state = 'defined'")
+"""What a plan of rules as text rests on: whatever stands on a stage, and which values there are."""
+
 # ------------------------------------------------------------------------------------------------ visits
 
 VISITS_TABLE = state_table(

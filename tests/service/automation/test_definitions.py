@@ -406,9 +406,9 @@ async def test_pruning_deletes_what_the_text_does_not_hold(office: Office) -> No
     await office.publish(TEXT)
     short = "stage: sales/won\nrules: [{ id: tell, type: notify, settings: { text: Hello } }]"
     kept = await plan(office, short)
-    assert {c["key"]: c["change"] for c in kept["changes"]} == {"tell": "update"}
+    assert {c["key"]: c["change"] for c in kept["changes"]} == {"tell": "unchanged"}
     pruned = await plan(office, short, prune=True)
-    assert {c["key"]: c["change"] for c in pruned["changes"]} == {"tell": "update", "install": "delete", "paid": "delete"}
+    assert {c["key"]: c["change"] for c in pruned["changes"]} == {"tell": "unchanged", "install": "delete", "paid": "delete"}
     await office.http.post("/v1/rule-sets/applications", json={"plan_id": pruned["plan_id"]})
     assert {m.name for m in await office.said()} == {"RuleDeleted", "TriggerDeleted"}
 

@@ -1,106 +1,21 @@
-"""Rules as text: from YAML or JSON to documents, findings and a plan of changes (rule-format 1, 8, 9)."""
+"""What documents would change of what is there, and every finding on the way (rule-format 8, 9)."""
 
 from __future__ import annotations
 
-import hashlib
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import count
 from typing import Any
 from uuid import UUID
-
-import orjson
-import yaml
 
 from services.automation.domain.check import CODE, Checked, Names, Neighbour, StageName, check_rule, check_trigger
 from services.automation.domain.constants import VALUE_TYPES, VISIBILITIES, fits
 from services.automation.domain.fields import kind_of_field
 from services.automation.facts.rendering import check as paths_of
+from services.automation.rule_sets.comparing import complete, differences, fingerprint, same_version
 from shared.es.aggregate import Json
 from shared.es.errors import Fault
 from shared.es.view import Row
-
-LONGEST = 256 * 1024
-DEEPEST = 32
-MOST_WHOLE = 2**53
-
-
-class Unreadable(ValueError):
-    """Not YAML or JSON as we read it: with line and column where known."""
-
-
-class _Loader(yaml.SafeLoader):
-    """The core schema of YAML 1.2: no anchors, no tags, no key twice; `no` is a word and 14:00 is text."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        peek: Any = self.peek_event
-        event = peek()
-        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
-            raise Unreadable("anchors and aliases are not allowed")
-        if getattr(event, "tag", None) is not None:
-            raise Unreadable("tags are not allowed")
-        return super().compose_node(parent, index)
-
-
-CORE = (
-    ("bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), "tTfF"),
-    ("null", re.compile(r"^(?:~|null|Null|NULL|)$"), ["~", "n", "N", ""]),
-    ("int", re.compile(r"^(?:[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+)$"), "-+0123456789"),
-    ("float", re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$"), "-+.0123456789"),
-)
-"""What plain text may mean besides text."""
-
-
-def _map(loader: _Loader, node: yaml.MappingNode) -> Json:
-    loader.flatten_mapping(node)
-    pairs = [(loader.construct_object(k, deep=True), loader.construct_object(v, deep=True)) for k, v in node.value]
-    found = {str(key): value for key, value in pairs}
-    if len(found) != len(pairs):
-        raise Unreadable(f"line {node.start_mark.line + 1}: a key stands twice in one map")
-    return found
-
-
-_Loader.add_constructor("tag:yaml.org,2002:map", _map)
-
-
-def _whole(loader: _Loader, node: yaml.ScalarNode) -> int:
-    text = str(loader.construct_scalar(node))
-    number = int(text, 0) if text.startswith(("0o", "0x")) else int(text)
-    if abs(number) > MOST_WHOLE:
-        raise Unreadable(f"line {node.start_mark.line + 1}: a number this large is written as text")
-    return number
-
-
-_Loader.add_constructor("tag:yaml.org,2002:int", _whole)
-_Loader.yaml_implicit_resolvers = {}
-for _kind, _shape, _first in CORE:
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", _shape, list(_first))
-
-
-def documents_of(text: str) -> list[Json]:
-    """The documents of a text. Raises Unreadable."""
-    if len(text.encode()) > LONGEST:
-        raise Unreadable(f"a text of rules has at most {LONGEST} bytes")
-    try:
-        found = [document for document in yaml.load_all(text, _Loader) if document is not None]
-    except Unreadable:
-        raise
-    except (yaml.YAMLError, ValueError) as error:
-        raise Unreadable(" ".join(str(error).split())[:300]) from None
-    except RecursionError:
-        raise Unreadable("the text is nested too deeply") from None
-    if not all(_is_flat(document, DEEPEST) for document in found):
-        raise Unreadable(f"the text is nested more than {DEEPEST} levels deep")
-    documents = found[0] if len(found) == 1 and isinstance(found[0], list) else found
-    if not all(isinstance(document, dict) for document in documents):
-        raise Unreadable("a text of rules is a list of documents, each a map")
-    return list(documents)
-
-
-def _is_flat(value: Any, levels: int) -> bool:
-    members = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return levels > 0 and all(_is_flat(member, levels - 1) for member in members)
-
 
 # ------------------------------------------------------------------------------------------------ names
 
@@ -196,18 +111,84 @@ class Planned:
 def plan_of(documents: Sequence[Json], world: World, owner: str | None, new_id: Callable[[], UUID], *, prune: bool = False) -> Planned:
     """What the documents would change. `owner`: who owns new rules; None: the pipeline's owner.
 
-    `prune`: rules and triggers on the stages named that the text does not hold are deleted."""
+    `prune`: rules and triggers on the stages named that the text does not hold are deleted; drafts never published stay."""
     planned = Planned()
     names = names_of(world, _plan_values(documents, world, planned, new_id))
-    stages = [stage for n, document in enumerate(documents) if (stage := _stage(n, document, names, world, planned, owner, new_id))]
-    made = {f"{stage.path}#{change['key']}": change["id"] for stage in stages for change in stage.rules()}
-    for stage in stages:
-        stage.names = replace(names, rules={**names.rules, **made})
-        stage.triggers()
-        if prune:
-            stage.prune()
+    stages = _stages(documents, names, world, planned, owner, new_id)
+    made = {f"{stage.path}#{change['key']}": change["id"] for stage in stages for change in stage.rules(prune)}
+    names = replace(names, rules={**names.rules, **made})
+    _plan_triggers([wish for stage in stages for wish in stage.triggers(names)], stages, prune)
+    for stage in stages if prune else ():
+        stage.delete_the_rest()
+    planned.changes.extend(_bounds(planned.changes, stages, world))
     return planned
 
+
+def _stages(
+    documents: Sequence[Json], names: Names, world: World, planned: Planned, owner: str | None, new_id: Callable[[], UUID]
+) -> list[_Stage]:
+    """Each stage once."""
+    found: dict[str, _Stage] = {}
+    for n, document in enumerate(documents):
+        stage = _stage(n, document, names, world, planned, owner, new_id)
+        if stage is not None and found.setdefault(stage.path, stage) is not stage:
+            planned.find(f"#/{n}/stage", "duplicate_id", f"Another document describes {stage.path}: put both into one.", stage.path)
+    return list(found.values())
+
+
+def positions(rows: Sequence[Row | None], taken: Collection[int]) -> list[int]:
+    """Where each of a text stands: as it does while that is in order, else behind the one above, where nobody else is `taken`.
+
+    What stands there is ordered by position and id; None is new."""
+    found: list[int] = []
+    above: tuple[int, str] = (-1, "")
+    for row in rows:
+        if row is not None and (row["position"], row["id"]) > above:
+            above = (row["position"], row["id"])
+        else:
+            above = (next(n for n in count(above[0] + 1) if n not in taken), BEHIND_ALL)
+        found.append(above[0])
+    return found
+
+
+BEHIND_ALL = "~"
+"""Greater than any id."""
+
+
+# ------------------------------------------------------------------------------------------------ what a plan is bound to
+
+
+def standing_of(row: Row) -> str:
+    """The fingerprint of a rule or trigger as it stands."""
+    return standing(row["state"], row["position"], row["definition"])
+
+
+def standing(state: str, position: int, definition: Json | None) -> str:
+    return fingerprint([state, position, definition])
+
+
+def bound_to(rows: Iterable[Row]) -> str:
+    """The fingerprint of who stands on a stage, or which values there are."""
+    return fingerprint(sorted(row["id"] for row in rows))
+
+
+def _bounds(changes: Sequence[Json], stages: Sequence[_Stage], world: World) -> list[Json]:
+    """A plan that adds to a set rests on what is in it: two people who add the same rule must not both be right."""
+    kinds = sorted({change["kind"] for change in changes if change["kind"] in ("constant", "variable") and change["change"] == "create"})
+    touched = {stage.place.stage_id for stage in stages} | {change["stage_id"] for change in changes if "stage_id" in change}
+    values = [_bound(kind, kind, [row for row in world.values if row["kind"] == kind]) for kind in kinds]
+    return values + [_bound("stage", id, standing_on(id, world.rules, world.triggers)) for id in sorted(touched)]
+
+
+def _bound(of: str, id: str, rows: Iterable[Row]) -> Json:
+    return {"kind": "bound", "of": of, "id": f"bound:{id}", "key": id, "change": "unchanged", "before": bound_to(rows)}
+
+
+def standing_on(stage_id: str, *tables: Iterable[Row]) -> list[Row]:
+    return [row for table in tables for row in table if row["stage_id"] == stage_id and row["state"] != "deleted"]
+
+
+# ------------------------------------------------------------------------------------------------ values
 
 KINDS = (("constants", "constant", "const"), ("variables", "variable", "var"))
 
@@ -224,7 +205,9 @@ def _plan_values(documents: Sequence[Json], world: World, planned: Planned, new_
                 continue
             for code, value in given.items():
                 change = _value(f"#/{n}/{plural}/{code}", kind, code, value, here.get((kind, code)), planned, new_id)
-                if change is not None:
+                if change is not None and f"{prefix}.{code}" in new:
+                    planned.find(f"#/{n}/{plural}/{code}", "duplicate_id", f"{kind} {code} stands in another document too.")
+                elif change is not None:
                     planned.changes.append(change)
                     v = change["value"]
                     new[f"{prefix}.{code}"] = (change["id"], kind_of_field(v["type"], multiple=v["multiple"]), v["visibility"])
@@ -239,7 +222,8 @@ def _value(pointer: str, kind: str, code: str, given: Any, row: Row | None, plan
     if not isinstance(given, dict) or set(given) - set(VALUE_KEYS):
         planned.find(pointer, "unknown_key", f"A {kind} is a map of {', '.join(VALUE_KEYS)}.")
         return None
-    value = {"type": "string", "multiple": False, "visibility": "everywhere", "value": None, **given}
+    now = row["value"]["is"] if row else None
+    value = {"type": "string", "multiple": False, "visibility": "everywhere", "value": now, **given}
     problem = _problem_of_value(kind, code, value, row)
     if problem is not None:
         planned.find(f"{pointer}{problem[0]}", problem[1], problem[2])
@@ -253,19 +237,24 @@ def _problem_of_value(kind: str, code: str, value: Json, row: Row | None) -> tup
         return "", "bad_code", f"{code} is no code; it has lower-case letters, digits and hyphens."
     if value["type"] not in VALUE_TYPES or value["visibility"] not in VISIBILITIES or not isinstance(value["multiple"], bool):
         return "", "wrong_type", f"A value has a type of {', '.join(VALUE_TYPES)} and a visibility of {', '.join(VISIBILITIES)}."
+    if row is not None and (value["type"], value["multiple"]) != (row["value_type"], row["multiple"]):
+        return "/type", "type_is_fixed", f"{kind} {code} is a {'list of ' if row['multiple'] else ''}{row['value_type']} for good."
+    if row is not None and value["visibility"] != row["visibility"]:
+        return "/visibility", "type_is_fixed", f"{kind} {code} is visible {row['visibility']} for good."
     if not fits(value["type"], value["multiple"], value["value"]):
         return "/value", "wrong_type", f"This is no {value['type']}."
-    if row is not None and (value["type"], value["multiple"]) != (row["value_type"], row["multiple"]):
-        return "/type", "type_is_fixed", f"{kind} {code} is a {row['value_type']} for good."
     return None
 
 
 def _plan_value(kind: str, code: str, value: Json, row: Row | None, new_id: Callable[[], UUID]) -> Json:
     before = fingerprint(row["value"]["is"]) if row else None
-    same = row is not None and row["value"]["is"] == value["value"]
-    change = "create" if row is None else "unchanged" if same else "update"
+    differing = differences(row["value"]["is"], value["value"], "/value") if row else []
+    change = "create" if row is None else "update" if differing else "unchanged"
     id = row["id"] if row else str(new_id())
-    return {"kind": kind, "id": id, "key": code, "change": change, "before": before, "value": value}
+    return {"kind": kind, "id": id, "key": code, "change": change, "differences": differing, "before": before, "value": value}
+
+
+# ------------------------------------------------------------------------------------------------ stages
 
 
 def _stage(
@@ -320,33 +309,39 @@ class _Stage:
                 self.planned.find(f"{self.pointer}/{name}/{n}", "wrong_type", f"Each of {name} is a map.", self.path)
         return [(n, text) for n, text in enumerate(given) if isinstance(text, dict)]
 
-    def rules(self) -> list[Json]:
+    def rules(self, prune: bool) -> list[Json]:
         above: list[Neighbour] = []
-        changes: list[Json] = []
+        checks: list[tuple[Checked, Row | None]] = []
         texts = self._texts("rules")
         for at, (n, text) in enumerate(texts):
             below = [str(later.get("id")) for _, later in texts[at + 1 :]]
             checked = check_rule(text, self.place, self.names, above, below, paths_of)
             self._note(checked, f"{self.pointer}/rules/{n}", str(text.get("id")))
             above.append(Neighbour(str(text.get("id")), str(text.get("type")), str(checked.definition["execution"])))
-            changes.append(self._change("rule", checked, n, self._here(self.world.rules, "rule_key", text.get("id")), self.place))
+            checks.append((checked, _here(self.world.rules, "rule_key", text.get("id"), self.place)))
+        places = positions([row for _, row in checks], self.taken(self.world.rules, [row for _, row in checks], prune))
+        changes = [self.change("rule", checked, at, row, self.place) for (checked, row), at in zip(checks, places, strict=True)]
         self.planned.changes.extend(changes)
         return changes
 
-    def triggers(self) -> None:
-        seen: set[str] = set()
+    def taken(self, rows: Iterable[Row], named: Iterable[Row | None], prune: bool) -> set[int]:
+        """Positions that stay with what the text does not name."""
+        kept = {row["id"] for row in named if row is not None}
+        stays = (row for row in standing_on(self.place.stage_id, rows) if row["id"] not in kept)
+        return {row["position"] for row in stays if row["state"] == "draft" or not prune}
+
+    def triggers(self, names: Names) -> list[_Wish]:
+        """Those of this document, wherever they move elements to."""
+        found = []
         for n, text in self._texts("triggers"):
             pointer, key = f"{self.pointer}/triggers/{n}", str(text.get("id"))
-            if key in seen:
-                self.planned.find(f"{pointer}/id", "duplicate_id", f"Another trigger of the stage is called {key}.", self.path, key)
-            seen.add(key)
             target = self._target(text, f"{pointer}/target_stage", key)
             if target is not None:
-                checked = check_trigger(text, target, self.names, paths_of)
+                checked = check_trigger(text, target, names, paths_of)
                 checked.definition["target_stage"] = f"{target.pipeline}/{target.stage}"
                 self._note(checked, pointer, key)
-                row = self._here(self.world.triggers, "trigger_key", text.get("id"), target)
-                self.planned.changes.append(self._change("trigger", checked, n, row, target))
+                found.append(_Wish(self, pointer, key, checked, target, _here(self.world.triggers, "trigger_key", text.get("id"), target)))
+        return found
 
     def _target(self, text: Json, pointer: str, key: str) -> StageName | None:
         """Where a trigger moves to: a stage of the same pipeline. None after a finding."""
@@ -361,67 +356,99 @@ class _Stage:
             return None
         return target
 
-    def _here(self, rows: Sequence[Row], name: str, key: Any, place: StageName | None = None) -> Row | None:
-        """The rule or trigger of this id that stands there already."""
-        stage_id = (place or self.place).stage_id
-        return next((r for r in rows if r["stage_id"] == stage_id and r["state"] != "deleted" and r[name] == key), None)
-
-    def prune(self) -> None:
-        """What stands on the stage and not in the text."""
+    def delete_the_rest(self) -> None:
+        """What is in force or off on the stage and not in the text."""
         kept = {change["id"] for change in self.planned.changes}
         for kind, rows in (("rule", self.world.rules), ("trigger", self.world.triggers)):
-            for row in rows:
-                if row["stage_id"] == self.place.stage_id and row["state"] != "deleted" and row["id"] not in kept:
-                    before = fingerprint(row["definition"])
+            for row in standing_on(self.place.stage_id, rows):
+                if row["state"] != "draft" and row["id"] not in kept:
                     gone = {"kind": kind, "id": row["id"], "key": row[f"{kind}_key"], "stage": self.path, "change": "delete"}
-                    self.planned.changes.append({**gone, "before": before, "definition": row["definition"] or {}})
+                    there = {"version": row[f"{kind}_version"], "before": standing_of(row), "stage_id": self.place.stage_id}
+                    self.planned.changes.append({**gone, **there, "definition": row["definition"] or {}})
 
     def _note(self, checked: Checked, pointer: str, key: str) -> None:
         for finding in checked.findings:
             self.planned.find(f"{pointer}{finding.pointer}", finding.code, finding.detail, self.path, key)
 
-    def _change(self, kind: str, checked: Checked, position: int, row: Row | None, place: StageName) -> Json:
-        """`before`: the fingerprint of what is in force, null for a new one."""
-        definition, version = checked.definition, f"{kind}_version"
-        before = fingerprint(row["definition"]) if row else None
-        owner = checked.references.get(definition.get("owner") or "", self.owner)
-        same = row is not None and same_version(row["definition"], definition) and row["position"] == position
+    def change(self, kind: str, checked: Checked, position: int, row: Row | None, place: StageName) -> Json:
+        """`before`: the fingerprint of what stands there, null for a new one."""
+        definition = checked.definition
+        differing = _differing(kind, row, definition, position)
         return {
             "kind": kind,
             "id": row["id"] if row else str(self.new_id()),
             "key": definition["id"],
             "stage": f"{place.pipeline}/{place.stage}",
-            "change": "create" if row is None else _difference(row, definition, same),
-            "fields": sorted(_differing(row["definition"], definition)) if row else [],
-            "version": row[version] if row else 0,
-            "before": before,
+            "change": "create" if row is None else _difference(kind, row, definition, position),
+            "fields": sorted({difference["pointer"].split("/")[1] for difference in differing}),
+            "differences": differing,
+            "version": row[f"{kind}_version"] if row else 0,
+            "before": standing_of(row) if row else None,
             "definition": definition,
             "references": checked.references,
             "element_type": place.element_type,
             "pipeline_id": place.pipeline_id,
             "stage_id": place.stage_id,
             "position": position,
-            "owner_id": owner,
+            "owner_id": checked.references.get(definition.get("owner") or "", self.owner),
         }
 
 
-def _difference(row: Row, definition: Json, same: bool) -> str:
-    if not same or row["state"] == "draft":
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """A trigger of a text, checked; `row`: what stands there."""
+
+    stage: _Stage
+    pointer: str
+    key: str
+    checked: Checked
+    target: StageName
+    row: Row | None
+
+
+def _plan_triggers(wishes: Sequence[_Wish], stages: Sequence[_Stage], prune: bool) -> None:
+    """Triggers into one stage stand in the order of the whole text, whichever document they are in."""
+    named = {stage.place.stage_id for stage in stages}
+    by_target: dict[str, dict[str, _Wish]] = {}
+    for wish in wishes:
+        others = by_target.setdefault(wish.target.stage_id, {})
+        if others.setdefault(wish.key, wish) is not wish:
+            detail = f"Another trigger into the stage is called {wish.key}."
+            wish.stage.planned.find(f"{wish.pointer}/id", "duplicate_id", detail, wish.stage.path, wish.key)
+    for target, group in by_target.items():
+        _plan_group(list(group.values()), prune and target in named)
+
+
+def _plan_group(wishes: Sequence[_Wish], prune: bool) -> None:
+    stage, rows = wishes[0].stage, [wish.row for wish in wishes]
+    kept = {row["id"] for row in rows if row is not None}
+    others = (row for row in standing_on(wishes[0].target.stage_id, stage.world.triggers) if row["id"] not in kept)
+    places = positions(rows, {row["position"] for row in others if row["state"] == "draft" or not prune})
+    for wish, at in zip(wishes, places, strict=True):
+        stage.planned.changes.append(wish.stage.change("trigger", wish.checked, at, wish.row, wish.target))
+
+
+def _here(rows: Sequence[Row], name: str, key: Any, place: StageName) -> Row | None:
+    """The rule or trigger of this id that stands there already: what was published before a draft of the name."""
+    there = [row for row in standing_on(place.stage_id, rows) if (row["definition"] or {"id": row[name]}).get("id") == key]
+    return min(there, key=lambda row: row["definition"] is None, default=None)
+
+
+def _difference(kind: str, row: Row, definition: Json, position: int) -> str:
+    same = same_version(kind, row["definition"], definition) and row["position"] == position
+    if not same or row["state"] == "draft" or row["invalid_code"] is not None:
         return "update"
     if (row["state"] == "published") == definition["enabled"]:
         return "unchanged"
     return "enable" if definition["enabled"] else "disable"
 
 
-def same_version(before: Json | None, after: Json) -> bool:
-    """Whether nothing but being switched on or off differs."""
-    return before is not None and {**before, "enabled": True} == {**after, "enabled": True}
-
-
-def _differing(before: Json | None, after: Json) -> set[str]:
-    return {name for name in {*(before or {}), *after} if (before or {}).get(name) != after.get(name)}
-
-
-def fingerprint(definition: Any) -> str:
-    """SHA-256 of the canonical JSON."""
-    return hashlib.sha256(orjson.dumps(definition, option=orjson.OPT_SORT_KEYS)).hexdigest()
+def _differing(kind: str, row: Row | None, definition: Json, position: int) -> list[Json]:
+    """By pointer: what is in force, with its place in the order and whether it is on, against the text."""
+    if row is None:
+        return []
+    in_force = {**complete(kind, row["definition"]), "enabled": row["state"] == "published"} if row["definition"] else {}
+    found = differences(in_force, complete(kind, definition))
+    if row["invalid_code"] is not None:
+        found.append({"pointer": "/invalid", "before": row["invalid_code"]})
+    return found + differences({"position": row["position"]}, {"position": position})
