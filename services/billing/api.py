@@ -70,6 +70,7 @@ from shared.http.paging import Paging
 from shared.http.problems import PROBLEMS, Body
 from shared.http.types import Code, Currency, DecimalText, Flag, Instant, LongText, MoneyBody, PositiveDecimalText, Text255, Whole
 from shared.runtime import clock
+from shared.runtime.failpoints import afp
 
 Row = Mapping[str, Any]
 security = structlog.get_logger("security")
@@ -1135,10 +1136,13 @@ async def receive_report(provider: Annotated[str, Path(max_length=40)], request:
     except Rejected as refused:
         security.warning("webhook_refused", provider=provider, code=refused.code, client=request.client.host if request.client else None)
         raise
+    await afp("hook.after_verify")
     there = door.in_tenant(report.tenant)
     key = f"{provider}/{report.event_id}/{sha256(raw).hexdigest()[:16]}"
     item = await _reported(there, provider, report)
-    return await there.ask(*item, key=key[-255:], answer=lambda done: Answer(200, {"received": True}))
+    answer = await there.ask(*item, key=key[-255:], answer=lambda done: Answer(200, {"received": True}))
+    await afp("hook.after_store_before_200")
+    return answer
 
 
 async def _reported(door: Door, provider: str, report: Report) -> asks.Item:

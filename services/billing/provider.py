@@ -27,6 +27,7 @@ from shared.es.addressed import Addressed
 from shared.es.errors import Rejected
 from shared.messaging.effects import Claimed, EffectKind, Performed
 from shared.runtime import clock
+from shared.runtime.failpoints import afp
 
 TOLERANCE = timedelta(seconds=300)
 Kind = Literal["payment.succeeded", "payment.failed", "payment.refunded", "payment.reversed"]
@@ -222,7 +223,10 @@ async def give_back(claimed: Claimed) -> Performed:
     provider = PROVIDERS.get(claimed.request["provider"])
     if provider is None:
         return Performed("failed", {"detail": f"There is no provider {claimed.request['provider']} here."})
-    return await provider.give_back(claimed.request)
+    await afp("pay.before_call")
+    performed = await provider.give_back(claimed.request)
+    await afp("pay.after_call_before_store")
+    return performed
 
 
 async def rehearse_giving_back(claimed: Claimed) -> Performed:

@@ -34,6 +34,7 @@ from shared.messaging.inbox import RequestBatch
 from shared.messaging.requests import Answer, HttpCommand
 from shared.runtime import metrics
 from shared.runtime.clock import monotonic, new_id
+from shared.runtime.failpoints import afp
 
 if TYPE_CHECKING:
     from shared.http.auth import Keys
@@ -79,7 +80,9 @@ class Commands:
         while self._queue:
             taken = self._take()
             started = monotonic()
+            await afp("cmd.gathered")
             results = await self._handled([command for command, _ in taken])
+            await afp("cmd.after_commit_before_reply")
             metrics.batch_handled("http", len(taken), monotonic() - started)
             for (command, done), result in zip(taken, results, strict=True):
                 if not done.done():

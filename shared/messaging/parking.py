@@ -59,6 +59,7 @@ class ParkedHeads:
         await self._free(tx, done)
         await self._again(tx, failed)
         self._left[:] = [item for item, _ in self._heads if id(item) in waits]
+        fp("park.before_commit")
         return results
 
     async def _free(self, tx: Tx, rows: Sequence[Row]) -> None:

@@ -15,6 +15,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 from shared.es.view import HistoryView
 from shared.messaging.replica import HistoryReplica
 from shared.runtime.database import owner_connection
+from shared.runtime.failpoints import afp
 from shared.runtime.service import Service
 
 MIGRATIONS = Path(__file__).parent / "sql"
@@ -27,6 +28,7 @@ async def migrate(url: str, service: Service) -> list[str]:
         await connection.execute(LOCK)
         done = await _migrations(connection, service.name)
         for table in tables_of(service):
+            await afp("mig.between_steps")
             done += await _table(connection, service.name, table)
         return done
 

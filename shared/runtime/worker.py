@@ -32,6 +32,7 @@ from shared.messaging.topics import Topic, declared
 from shared.runtime import metrics
 from shared.runtime.clock import monotonic, new_id
 from shared.runtime.database import Database
+from shared.runtime.failpoints import afp
 from shared.runtime.health import OK, Check, Figures, Health, database_is_writable
 from shared.runtime.migrate import migrate, schema_is_ready
 from shared.runtime.service import Kit, Loop, Service
@@ -259,6 +260,7 @@ class Process:
     async def _end(self, server: Server, serving: asyncio.Task[None], beginning: asyncio.Task[None]) -> None:
         log.info("ending", service=self.service.name)
         self.health.drain()
+        await afp("sd.after_ready_off")
         if self._has_api:
             await asyncio.sleep(NOTICE)
         self.app.state.feed.stop()
@@ -266,6 +268,7 @@ class Process:
         await asyncio.wait([serving, beginning], timeout=self.settings.drain_seconds + 2)
         await self.app.state.rooms.commands.drain()
         await self.app.state.rooms.refusals.settle()
+        await afp("sd.mid_drain")
         if self._work is not None:
             await self._work.stop(self.settings.drain_seconds)
         with suppress(TimeoutError):

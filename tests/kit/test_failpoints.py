@@ -45,6 +45,10 @@ def test_the_code_uses_registered_names_only() -> None:
     assert [(name, where) for name, where in used if name not in failpoints.NAMES] == []
 
 
+def test_every_registered_name_has_a_place_in_the_code() -> None:
+    assert failpoints.NAMES - {name for name, _ in names_in_the_code()} == set()
+
+
 def test_nothing_happens_when_nothing_is_planted() -> None:
     assert not failpoints.planted()
     assert fp("relay.after_ack") is None
@@ -108,7 +112,7 @@ def test_the_environment_kills_a_process() -> None:
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, env={"FAILPOINTS": "cons.in_tx=kill@2"}, capture_output=True, text=True, check=False
     )
-    assert (done.returncode, done.stdout) == (-signal.SIGKILL, "once\n")
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGKILL, "once\n", "failpoint cons.in_tx: SIGKILL\n")
 
 
 def test_production_does_not_start_with_one(monkeypatch: pytest.MonkeyPatch) -> None:
