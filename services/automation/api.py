@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
@@ -37,10 +37,11 @@ from services.automation import replicas, views
 from services.automation.domain import catalogue, fields, forms, words
 from services.automation.domain import constants as val
 from services.automation.domain import decision as dec
+from services.automation.domain import placeholders as picker
 from services.automation.domain import rule as rul
 from services.automation.domain import trigger as tri
 from services.automation.domain import visit as vis
-from services.automation.domain.check import WARNINGS, Checked, Neighbour, StageName, check_rule, check_trigger
+from services.automation.domain.check import MOST_RULES, WARNINGS, Checked, Neighbour, StageName, check_rule, check_trigger
 from services.automation.domain.condition import sentence
 from services.automation.domain.constants import VALUE, ChangeValue, DefineValue, DeleteValue
 from services.automation.domain.decision import DECISION
@@ -123,20 +124,49 @@ async def condition_operators(door: Annotated[Door, READ]) -> Any:
 
 
 @API.get("/v1/placeholders", operation_id="placeholders", tags=["catalogue"])
-async def placeholders(door: Annotated[Door, READ], element_type: ElementType = "deal", stage_id: UUID | None = None) -> Any:
-    """What the picker offers: fields, custom fields, constants, variables, and outputs of the stage's rules (S14, S15, G39)."""
-    names = names_of(await world_of(door))
-    standard = {path: kind for path, kind in fields.standard_of(element_type).items() if not path.startswith("invoices")}
-    values = {path: kind for path, (_, kind, visible) in names.values.items() if visible in ("everywhere", "crm", element_type)}
-    outputs = await _outputs(door, stage_id) if stage_id else {}
-    return {"items": [{"path": p, "kind": k} for p, k in {**standard, **names.custom, **values, **outputs}.items()]}
+async def placeholders(
+    door: Annotated[Door, READ],
+    element_type: ElementType = "deal",
+    stage_id: UUID | None = None,
+    rule_id: Annotated[UUID | None, Query(description="Only outputs of the rules above this one")] = None,
+    trigger_type: str | None = None,
+    q: Annotated[str | None, Query(description="Words in path or label")] = None,
+) -> Any:
+    """What the picker offers: fields, custom fields of the element and of its contact and company, constants, variables, and
+    outputs of the rules above on the stage: of all of them for a rule that is still to come (S14-S16, G39)."""
+    world = await world_of(door)
+    values = ((path, kind, visible) for path, (_, kind, visible) in names_of(world).values.items())
+    stage = _stage_above(world, stage_id, rule_id) if stage_id and not trigger_type else ((), "parallel")
+    found = (
+        *picker.of_fields(element_type),
+        *picker.of_custom_fields(element_type, _custom_fields(world)),
+        *picker.of_values(element_type, values),
+        *picker.of_rules(picker.rules_above(*stage)),
+        *picker.of_event(trigger_type or ""),
+    )
+    return {"items": [item.shown() for item in found if item.is_about(q or "")]}
 
 
-async def _outputs(door: Door, stage_id: UUID) -> dict[str, str]:
-    async with gathering(door) as rows:
-        (rules,) = await rows.find(views.RULES_BY_STAGE, str(stage_id))
-    known = {ready.rule.key: catalogue.RULE_TYPES[ready.rule.rule_type] for ready in rules.in_force}
-    return {f"steps.{key}.{name}": kind for key, t in known.items() for name, kind in (*t.outputs, *catalogue.COMMON_OUTPUTS.items())}
+def _custom_fields(world: World) -> Iterator[picker.CustomField]:
+    for row in world.field_sets:
+        for field in row["fields"] if row["kind"] == "form" else ():
+            if not field.get("retired"):
+                kind = fields.kind_of_field(field["field_type"], multiple=field["multiple"])
+                yield picker.CustomField(str(row["element_type"]), field["code"], field["label"], kind)
+
+
+def _stage_above(world: World, stage_id: UUID, rule_id: UUID | None) -> tuple[list[tuple[str, str, str, str]], str]:
+    """The rules above a rule in order, and how it is executed; one that is still to come can wait for all that is there."""
+    own = next((row for row in world.rules if row["id"] == str(rule_id)), None)
+    above = [row for row in _rules_of_stage(world, str(stage_id)) if own is None or (row["position"] < own["position"] and row is not own)]
+    execution = "after_previous" if own is None else (own["draft"] or own["definition"] or {}).get("execution", "parallel")
+    return [(row["rule_key"], row["rule_type"], row["name"], row["definition"]["execution"]) for row in above], execution
+
+
+def _rules_of_stage(world: World, stage_id: str) -> list[Row]:
+    """Those that were published, in order."""
+    there = (row for row in world.rules if row["stage_id"] == stage_id and row["state"] in ("published", "disabled"))
+    return sorted(there, key=lambda row: (row["position"], row["id"]))
 
 
 # ------------------------------------------------------------------------------------------------ what names mean now
@@ -373,20 +403,69 @@ async def publish_rule(id: Id, door: Annotated[Door, ACTIVATE], body: Publicatio
 
 def _checked_rule(world: World, id: str, rule: rul.DefinedRule) -> Checked:
     rule.must_exist()
-    place = place_of(world, rule.pipeline_id, rule.stage_id)
-    stage = [r for r in world.rules if r["stage_id"] == rule.stage_id and r["id"] != id and r["state"] in ("published", "disabled")]
-    above = [_neighbour(r) for r in sorted(stage, key=lambda r: r["position"]) if r["position"] < rule.position]
-    below = [str(r["rule_key"]) for r in stage if r["position"] >= rule.position]
-    return check_rule(rule.latest, place, names_of(world), above, below, paths_of)
+    return _checked_at(world, place_of(world, rule.pipeline_id, rule.stage_id), id, rule.position, rule.latest)
+
+
+def _checked_at(world: World, place: StageName, id: str, position: int, definition: Json) -> Checked:
+    stage = [row for row in _rules_of_stage(world, place.stage_id) if row["id"] != id]
+    above = [_neighbour(row) for row in stage if row["position"] < position]
+    below = [str(row["rule_key"]) for row in stage if row["position"] >= position]
+    return check_rule(definition, place, names_of(world), above, below, paths_of)
+
+
+class RuleToCheck(Body):
+    """A rule as it stands in a form. `rule_id`: if it is there already; `position`: where it is to stand.
+
+    Without a position it stands where it does now, or last."""
+
+    pipeline_id: UUID
+    stage_id: UUID
+    rule_id: UUID | None = None
+    position: Annotated[int, Field(ge=0, le=49)] | None = None
+    definition: Definition
+
+
+@API.post("/v1/rules/checks", operation_id="rules_check", tags=["rules"])
+async def check_one_rule(body: RuleToCheck, door: Annotated[Door, READ]) -> Any:
+    """Everything that stands in the way of publishing a rule like this, at once; nothing is written.
+
+    A pointer leads into the request: `#/definition/settings/to/1`. `definition` is the rule with every default filled in."""
+    world = await world_of(door)
+    place, id = place_of(world, str(body.pipeline_id), str(body.stage_id)), str(body.rule_id)
+    own = next((row["position"] for row in world.rules if row["id"] == id), MOST_RULES)
+    checked = _checked_at(world, place, id, own if body.position is None else body.position, body.definition)
+    if (missing := scope_missing(door, checked.definition)) is not None:
+        checked.find("/type", "not_allowed_for_author", f"{body.definition.get('type')} needs the right {missing}.")
+    return shown_check(checked)
+
+
+def shown_check(checked: Checked) -> Json:
+    findings = [
+        {"pointer": f"#/definition{f.pointer}", "code": f.code, "detail": f.detail, "severity": _severity(f), **_said(f)}
+        for f in checked.findings
+    ]
+    return {"valid": not checked.errors, "findings": findings, "definition": checked.definition}
+
+
+def _said(finding: Fault) -> Json:
+    return (
+        words.FINDINGS[finding.code].shown("says")
+        if finding.code in words.FINDINGS
+        else {"says": finding.detail, "says_de": finding.detail}
+    )
 
 
 def must_be_allowed(door: Door, definition: Json) -> None:
     """Nobody automates what he may not do himself (D67). Raises Rejected(not_allowed_for_author)."""
-    known = catalogue.RULE_TYPES.get(str(definition.get("type")))
-    scope = catalogue.scope_of(known, definition.get("settings") or {}) if known else None
-    if scope is not None and not door.may(scope):
+    if (scope := scope_missing(door, definition)) is not None:
         detail = f"{definition['type']} needs the right {scope}."
         raise Rejected("not_allowed_for_author", detail, errors=(Fault("#/definition/type", "not_allowed_for_author", detail),))
+
+
+def scope_missing(door: Door, definition: Json) -> str | None:
+    known = catalogue.RULE_TYPES.get(str(definition.get("type")))
+    scope = catalogue.scope_of(known, definition.get("settings") or {}) if known else None
+    return None if scope is None or door.may(scope) else scope
 
 
 def _neighbour(row: Row) -> Neighbour:
@@ -515,6 +594,22 @@ async def publish_trigger(id: Id, door: Annotated[Door, ACTIVATE], body: Nothing
         return tri.PublishTrigger(checked.definition, checked.references, _pointed(checked))
 
     return await door.ask(Addressed(TRIGGER, str(id), publish), answer=trigger_answer(str(id)))
+
+
+class TriggerToCheck(Body):
+    """A trigger as it stands in a form. `stage_id` is the target."""
+
+    pipeline_id: UUID
+    stage_id: UUID
+    definition: Definition
+
+
+@API.post("/v1/triggers/checks", operation_id="triggers_check", tags=["triggers"])
+async def check_one_trigger(body: TriggerToCheck, door: Annotated[Door, READ]) -> Any:
+    """The same for a trigger."""
+    world = await world_of(door)
+    place = place_of(world, str(body.pipeline_id), str(body.stage_id))
+    return shown_check(check_trigger(body.definition, place, names_of(world), paths_of))
 
 
 @API.post("/v1/triggers/{id}/disablements", operation_id="triggers_disable", tags=["triggers"])

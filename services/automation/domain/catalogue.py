@@ -436,7 +436,9 @@ LATE_LIMITS = {"internal": None, "customer": "24h", "money": "24h"}
 def lateness_of(rule_type: RuleType, settings: Json) -> str:
     """create_from is a money action only when it makes a document (5.2)."""
     if rule_type is CREATE_FROM:
-        return "money" if {"quote", "invoice", "sign_document"} & set(settings.get("targets") or ()) else "internal"
+        targets = settings.get("targets")
+        named = targets if isinstance(targets, list | tuple) else ()
+        return "money" if any(target in ("quote", "invoice", "sign_document") for target in named) else "internal"
     return rule_type.lateness
 
 

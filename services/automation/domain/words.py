@@ -385,3 +385,71 @@ ESCALATION = (
     ),
 )
 """Title and text of the notice about a run that waits too long for the responsible person's hours (D10)."""
+
+# ------------------------------------------------------------------------------------------------ what is wrong with a rule
+
+FINDINGS = {
+    "unknown_key": Words("This member does not exist.", "Diese Angabe gibt es nicht."),
+    "setting_required": Words("This is required.", "Diese Angabe ist erforderlich."),
+    "setting_unknown": Words("The type has no such setting.", "Der Typ hat diese Einstellung nicht."),
+    "setting_not_allowed": Words("This does not go with the other settings.", "Das passt nicht zu den anderen Einstellungen."),
+    "wrong_type": Words("This value does not fit here.", "Dieser Wert passt hier nicht."),
+    "too_long": Words("The text is too long.", "Der Text ist zu lang."),
+    "empty_list": Words("Nothing is chosen.", "Es ist nichts ausgewählt."),
+    "empty_map": Words("Nothing is chosen.", "Es ist nichts ausgewählt."),
+    "out_of_range": Words("The value is out of range.", "Der Wert liegt außerhalb des Erlaubten."),
+    "unknown_rule_type": Words("There is no such type of rule.", "Diesen Regeltyp gibt es nicht."),
+    "unknown_trigger_type": Words("There is no such type of trigger.", "Diesen Auslösertyp gibt es nicht."),
+    "rule_type_retired": Words("This type of rule is not offered any more.", "Dieser Regeltyp wird nicht mehr angeboten."),
+    "type_not_for_element": Words("This type is not for this kind of element.", "Dieser Typ ist nicht für diese Art von Element."),
+    "target_not_offered": Words("This cannot be created from the element.", "Das kann aus dem Element nicht erstellt werden."),
+    "bad_code": Words("This is no valid short name.", "Das ist kein gültiger Kurzname."),
+    "duplicate_id": Words("The short name is taken on this stage.", "Der Kurzname ist in dieser Phase vergeben."),
+    "unknown_pipeline": Words("There is no such pipeline.", "Diese Pipeline gibt es nicht."),
+    "unknown_stage": Words("There is no such stage.", "Diese Phase gibt es nicht."),
+    "target_missing": Words("The target is gone or archived.", "Das Ziel ist entfernt oder archiviert."),
+    "target_is_own_stage": Words("A copy into the rule's own stage would never end.", "Eine Kopie in die eigene Phase würde nie enden."),
+    "trigger_other_pipeline": Words("This rule belongs to another pipeline.", "Diese Regel gehört zu einer anderen Pipeline."),
+    "unknown_user": Words("There is no such employee.", "Diesen Mitarbeiter gibt es nicht."),
+    "inactive_user": Words(
+        "This employee is deactivated; someone will stand in.", "Dieser Mitarbeiter ist deaktiviert; jemand springt ein."
+    ),
+    "unknown_role": Words("Nobody has this role.", "Niemand hat diese Rolle."),
+    "unknown_template": Words("There is no such template.", "Diese Vorlage gibt es nicht."),
+    "template_of_other_owner_type": Words(
+        "The template is for the other kind of customer.", "Die Vorlage gilt für die andere Art von Kunden."
+    ),
+    "unknown_field": Words("The template has no such field.", "Die Vorlage hat dieses Feld nicht."),
+    "unknown_address_type": Words("There is no such type of address.", "Diese Adressart gibt es nicht."),
+    "address_type_missing": Words("A field of an address needs an address type.", "Ein Adressfeld braucht eine Adressart."),
+    "unknown_constant": Words("There is no such constant.", "Diese Konstante gibt es nicht."),
+    "unknown_variable": Words("There is no such variable.", "Diese Variable gibt es nicht."),
+    "constant_by_rule": Words("Rules change variables, never constants.", "Regeln ändern Variablen, nie Konstanten."),
+    "not_visible_here": Words("This value cannot be used here.", "Dieser Wert ist hier nicht verwendbar."),
+    "unknown_colour": Words("There is no such colour.", "Diese Farbe gibt es nicht."),
+    "unknown_room": Words("There is no such room.", "Diesen Raum gibt es nicht."),
+    "unknown_file": Words("There is no such file.", "Diese Datei gibt es nicht."),
+    "bad_time": Words("The time cannot be read.", "Der Zeitpunkt ist nicht lesbar."),
+    "bad_offset": Words("The span of time cannot be read.", "Die Zeitspanne ist nicht lesbar."),
+    "bad_zone": Words("There is no such time zone.", "Diese Zeitzone gibt es nicht."),
+    "anchor_not_a_date": Words("This field is no date.", "Dieses Feld ist kein Datum."),
+    "time_required": Words("A time of day is missing.", "Es fehlt eine Uhrzeit."),
+    "bad_condition": Words("The condition cannot be read.", "Die Bedingung ist nicht lesbar."),
+    "unknown_path": Words("There is no such field.", "Dieses Feld gibt es nicht."),
+    "operator_not_for_type": Words("The field cannot be compared like this.", "Das Feld kann so nicht verglichen werden."),
+    "bad_literal": Words("The field cannot be compared with this.", "Damit kann das Feld nicht verglichen werden."),
+    "too_many_nodes": Words("The condition has too many parts.", "Die Bedingung hat zu viele Teile."),
+    "too_deep": Words("The condition is nested too deeply.", "Die Bedingung ist zu tief verschachtelt."),
+    "bad_template": Words("The placeholders cannot be read.", "Die Platzhalter sind nicht lesbar."),
+    "unknown_filter": Words("There is no such filter.", "Diesen Filter gibt es nicht."),
+    "template_too_long": Words("The text is too long.", "Der Text ist zu lang."),
+    "unknown_output": Words("No rule above has this result.", "Keine Regel darüber hat dieses Ergebnis."),
+    "output_not_ordered": Words("This rule does not wait for that one.", "Diese Regel wartet nicht auf jene."),
+    "output_of_later_rule": Words("That rule stands below this one.", "Jene Regel steht unter dieser."),
+    "after_previous_without_previous": Words(
+        "The first rule of a stage waits for nothing.", "Die erste Regel einer Phase wartet auf nichts."
+    ),
+    "not_allowed_for_author": Words("You lack a right that the rule needs.", "Ihnen fehlt ein Recht, das die Regel braucht."),
+    "too_many_rules": Words("The stage has too many rules.", "Die Phase hat zu viele Regeln."),
+}
+"""By the code of a finding (rule-format 8); what exactly it is stands in its `detail`."""

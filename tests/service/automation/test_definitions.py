@@ -18,6 +18,8 @@ from tests.service.automation.conftest import (
     SCOPES,
     Office,
     created,
+    field,
+    field_set,
     id_of,
     moved,
     paid,
@@ -80,17 +82,149 @@ async def test_a_front_end_draws_its_forms_from_the_catalogue(office: Office) ->
     assert kinds["bool"]["operators"][0] == {"op": "eq", "label": "is", "label_de": "ist", "value": "one"}
 
 
-async def test_the_picker_offers_fields_values_and_outputs(office: Office) -> None:
-    await office.publish("""
+PICKED = """
 constants: { house: { value: "7" } }
+variables: { secret: { visibility: lead } }
 ---
 stage: sales/new
-rules: [{ id: link, type: create_payment_link }]
-""")
-    answer = await office.http.get("/v1/placeholders", params={"element_type": "deal", "stage_id": stage("sales/new")})
-    paths = {item["path"]: item["kind"] for item in answer.json()["items"]}
-    assert paths["uf.meeting"] == "date" and paths["contact.uf.city"] == "text"
-    assert paths["const.house"] == "text" and paths["steps.link.url"] == "text"
+rules:
+  - { id: link, type: create_payment_link }
+  - { id: mail, type: send_email, execution: after_previous, settings: { body: "{{steps.link.url}}" } }
+  - { id: beside, type: notify, settings: { text: Hello } }
+"""
+
+
+async def picked(office: Office, **parameters: str) -> dict[str, dict[str, Any]]:
+    answer = await office.http.get("/v1/placeholders", params=parameters)
+    assert answer.status_code == 200, answer.text
+    return {item["path"]: item for item in answer.json()["items"]}
+
+
+async def test_the_picker_offers_fields_values_and_outputs(office: Office) -> None:
+    await office.publish(PICKED)
+    await office.hear(
+        field_set("company", field("vat_id"), element_type="company"), field_set("lead", field("budget"), element_type="lead")
+    )
+    found = await picked(office, element_type="deal", stage_id=stage("sales/new"))
+    assert found["deal.uf.meeting"]["kind"] == "date" and found["deal.contact.uf.city"]["label_de"] == "Kontakt: city"
+    assert found["deal.company.uf.vat_id"]["source"] == "company" and found["deal.invoices.last.total"]["kind"] == "money"
+    assert found["const.house"]["placeholder"] == "{{const.house}}"
+    assert "var.secret" not in found and "deal.uf.budget" not in found
+    assert found["steps.link.url"]["label"] == "Create payment link: Link"
+    assert {path for path, item in found.items() if not item.get("ordered", True)} >= {"steps.link.url", "steps.mail.sent_at"}
+    lead = await picked(office, element_type="lead")
+    assert "lead.uf.budget" in lead and "var.secret" in lead and "lead.invoices.last.total" not in lead
+
+
+async def test_the_picker_offers_outputs_of_earlier_rules_only(office: Office) -> None:
+    """And says which of them the rule would wait for as it stands (G10)."""
+    await office.publish(PICKED)
+
+    async def steps(key: str) -> dict[str, bool]:
+        found = await picked(office, stage_id=stage("sales/new"), rule_id=await office.rule_id(key), q="steps finished")
+        return {path: item["ordered"] for path, item in found.items() if item["source"] == "steps"}
+
+    assert await steps("link") == {}
+    assert await steps("mail") == {"steps.link.finished_at": True}
+    assert await steps("beside") == {"steps.link.finished_at": False, "steps.mail.finished_at": False}
+
+
+async def test_the_picker_is_searched_in_both_languages(office: Office) -> None:
+    assert set(await picked(office, q="vorname kontakt")) == set(await picked(office, q="first contact")) == {"deal.contact.first_name"}
+    assert "event.number" in await picked(office, trigger_type="invoice_paid", q="invoice number")
+
+
+async def test_everything_the_picker_offers_can_be_put_into_a_text(office: Office) -> None:
+    await office.publish(PICKED)
+    for element, place in (("deal", "sales/new"), ("lead", "leads/fresh")):
+        found = (await picked(office, element_type=element, stage_id=stage(place))).values()
+        assert {item["source"] for item in found} >= {"element", "contact", "responsible", "constants", "run"}
+        texts = [item["placeholder"] for item in found]
+        for part in (texts[:40], texts[40:]):
+            rule = {"id": "tell", "type": "notify", "execution": "after_previous", "settings": {"text": " ".join(part)}}
+            checked = await check(office, rule, place)
+            assert {f["code"] for f in checked["findings"]} <= {"output_not_ordered", "after_previous_without_previous"}, checked
+
+
+# ------------------------------------------------------------------------------------------------ checks
+
+
+async def check(office: Office, definition: dict[str, Any], place: str = "sales/new", what: str = "rules", **own: Any) -> dict[str, Any]:
+    body = {"pipeline_id": id_of(place.split("/")[0]), "stage_id": stage(place), "definition": definition, **own}
+    answer = await office.http.post(f"/v1/{what}/checks", json=body)
+    assert answer.status_code == 200, answer.text
+    shown: dict[str, Any] = answer.json()
+    return shown
+
+
+async def test_a_rule_in_a_form_is_checked_with_all_its_errors_at_once(office: Office) -> None:
+    rule = {
+        "id": "mail me",
+        "type": "send_email",
+        "timing": {"after": "deal.uf.nothing", "offset": "soon"},
+        "condition": {"all": [{"field": "deal.amount", "op": "contains", "value": 5}]},
+        "fallback_user": "user:404",
+        "settings": {"body": "{{deal.nonsense}}", "attachments": ["gone"], "a/b": 1},
+    }
+    shown = await check(office, rule)
+    assert shown["valid"] is False
+    assert {(f["pointer"], f["code"]) for f in shown["findings"]} == {
+        ("#/definition/id", "bad_code"),
+        ("#/definition/timing/offset", "bad_offset"),
+        ("#/definition/timing/after", "unknown_path"),
+        ("#/definition/condition/all/0/op", "operator_not_for_type"),
+        ("#/definition/fallback_user", "unknown_user"),
+        ("#/definition/settings/body", "unknown_path"),
+        ("#/definition/settings/attachments/0", "unknown_file"),
+        ("#/definition/settings/a~1b", "setting_unknown"),
+    }
+    unknown = next(f for f in shown["findings"] if f["code"] == "unknown_user")
+    assert (unknown["says"], unknown["says_de"]) == ("There is no such employee.", "Diesen Mitarbeiter gibt es nicht.")
+    assert (await office.http.get("/v1/rules")).json()["items"] == []
+
+
+async def test_a_rule_that_is_in_order_comes_back_with_its_defaults(office: Office) -> None:
+    shown = await check(office, {"id": "tell", "type": "notify", "execution": "after_previous", "settings": {"text": "Hello"}})
+    assert shown["valid"] is True and shown["definition"]["settings"]["to"] == "responsible"
+    assert [(f["code"], f["severity"]) for f in shown["findings"]] == [("after_previous_without_previous", "warning")]
+
+
+async def test_a_rule_is_checked_where_it_stands(office: Office) -> None:
+    """With itself it does not clash; at the top of the stage there is no rule above."""
+    await office.publish(PICKED)
+    mail = {"id": "mail", "type": "send_email", "execution": "after_previous", "settings": {"body": "{{steps.link.url}}"}}
+    own = await office.rule_id("mail")
+    assert (await check(office, mail, rule_id=own))["valid"] is True
+    assert [f["code"] for f in (await check(office, mail))["findings"]] == ["duplicate_id", "output_not_ordered"]
+    moved_up = await check(office, mail, rule_id=own, position=0)
+    assert "output_of_later_rule" in [f["code"] for f in moved_up["findings"]]
+
+
+async def test_what_the_author_may_not_do_is_a_finding(office: Office) -> None:
+    place = {"pipeline_id": id_of("sales"), "stage_id": stage("sales/new")}
+    key = await office.house.key(*SCOPES, actor=f"user:{ANNA}")
+    async with office.house.client(key) as anna:
+        answer = await anna.post("/v1/rules/checks", json={**place, "definition": {"id": "link", "type": "create_payment_link"}})
+    assert [(f["pointer"], f["code"]) for f in answer.json()["findings"]] == [("#/definition/type", "not_allowed_for_author")]
+
+
+@pytest.mark.parametrize("targets", [5, [{}], {"a": 1}, "invoice", None])
+async def test_settings_that_are_nonsense_are_findings(office: Office, targets: Any) -> None:
+    shown = await check(office, {"id": "inv", "type": "create_from", "settings": {"targets": targets}})
+    assert [f["pointer"] for f in shown["findings"]] == ["#/definition/settings/targets"]
+    assert (await check(office, {"id": "inv", "type": "create_from", "settings": [targets]}))["valid"] is False
+
+
+async def test_a_trigger_in_a_form_is_checked(office: Office) -> None:
+    shown = await check(office, {"id": "Paid", "type": "invoice_paid", "settings": {"threshold": "30"}}, what="triggers")
+    assert [f["pointer"] for f in shown["findings"]] == ["#/definition/id", "#/definition/settings/threshold"]
+    assert (await check(office, {"id": "paid", "type": "invoice_paid"}, what="triggers"))["valid"] is True
+
+
+async def test_a_check_on_a_stage_that_is_not_there_says_so(office: Office) -> None:
+    place = {"pipeline_id": id_of("sales"), "stage_id": id_of("nowhere")}
+    answer = await office.http.post("/v1/rules/checks", json={**place, "definition": {}})
+    assert (answer.status_code, answer.json()["errors"][0]["code"]) == (422, "unknown_stage")
 
 
 # ------------------------------------------------------------------------------------------------ a rule's life

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -12,7 +14,9 @@ from hypothesis import given as for_all
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
+from services.automation.domain import check as check_module
 from services.automation.domain import fields, forms, words
+from services.automation.domain import timing as timing_module
 from services.automation.domain.catalogue import RULE_TYPES, TRIGGER_TYPES, RuleType, TriggerType, offered
 from services.automation.domain.check import check_trigger
 from services.automation.domain.condition import OPERATORS
@@ -241,6 +245,19 @@ def test_fields_operators_and_members_have_words() -> None:
     assert words.OPERATORS.keys() == {op for operators in OPERATORS.values() for op in operators}
     assert words.MEMBERS.keys() == {*forms.rule_schema()["properties"], *forms.trigger_schema()["properties"]}
     assert words.ELEMENT_TYPES.keys() == {of for kind in TYPES.values() for of in kind.element_types}
+
+
+FOUND = re.compile(r'"([a-z]+(?:_[a-z]+)*)", f?["\']')
+ELSEWHERE = {"unknown_constant", "unknown_variable", "unknown_address_type", "unknown_colour", "unknown_rule_type", "unknown_trigger_type"}
+ELSEWHERE |= {"rule_type_retired", "output_of_later_rule", "not_allowed_for_author"}
+
+
+def test_every_finding_has_words() -> None:
+    """Whatever code stands before a sentence in the checker."""
+    text = (Path(check_module.__file__).read_text() + Path(timing_module.__file__).read_text()).replace("\n", " ")
+    codes = {code for code in FOUND.findall(re.sub(r"\s+", " ", text)) if "_" in code}
+    codes -= {name for name in codes if name in words.MEMBERS or name in forms.TIMING["anyOf"][2]["properties"]}
+    assert codes | ELSEWHERE | {"bad_template", "unknown_filter", "template_too_long"} == words.FINDINGS.keys()
 
 
 def test_no_word_is_left_over() -> None:
