@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, assert_never
 from uuid import UUID, uuid5
 
 import httpx
@@ -235,13 +235,21 @@ async def rehearse_giving_back(claimed: Claimed) -> Performed:
 
 
 def settle(claimed: Claimed, performed: Performed) -> tuple[Addressed[Any], ...]:
-    """The payment and its invoices learn in one item what became of the refund."""
-    r = claimed.request
-    if performed.state == "done":
-        back = asks.MoneyBack(r["payment_id"], r["refund_id"], r["deal_id"], tuple(r["invoices"]))
-        return asks.settle_refund(back, r["amount"], r["to_be_paid_again"], performed.outcome["provider_refund_id"])
-    detail = str(performed.outcome.get("detail", "The provider did not give the money back."))
-    return (Addressed(PAYMENT, r["payment_id"], RefuseRefund(r["refund_id"], detail)),)
+    """The payment and its invoices learn in one item what became of the refund. Only an answer refuses it, the provider's or
+    that of a person who asked there; of what was never answered nobody may say that it did not happen."""
+    r, said = claimed.request, performed.outcome
+    back = asks.MoneyBack(r["payment_id"], r["refund_id"], r["deal_id"], tuple(r["invoices"]))
+    match performed.state:
+        case "done":
+            reference = str(said.get("provider_refund_id") or f"confirmed/{r['refund_id']}")
+            return asks.settle_refund(back, r["amount"], r["to_be_paid_again"], reference)
+        case "failed":
+            detail = str(said.get("detail", "The provider did not give the money back."))
+            return (Addressed(PAYMENT, r["payment_id"], RefuseRefund(r["refund_id"], detail)),)
+        case "unknown":
+            return asks.doubt_refund(back, str(said.get("detail") or said.get("error") or "The provider did not answer."))
+        case _:
+            assert_never(performed.state)
 
 
 async def come_due(claimed: Claimed) -> Performed:
@@ -256,7 +264,7 @@ def expire_link(claimed: Claimed, performed: Performed) -> Addressed[Any]:
 
 EFFECTS = (
     EffectKind("provider_webhook", send_webhook, send_webhook, nothing_more, unknown="again"),
-    EffectKind("provider_refund", give_back, rehearse_giving_back, settle, unknown="again"),
+    EffectKind("provider_refund", give_back, rehearse_giving_back, settle, unknown="again", given_up="unknown"),
     EffectKind("link_expiry", come_due, come_due, expire_link, unknown="again"),
 )
 """A rehearsal tenant's refunds go to the test provider whatever the payment says; the test provider's webhooks stay in the house."""

@@ -248,6 +248,8 @@ def of_payment(p: pay.Payment, recorded: Recorded[pay.PaymentEvent]) -> Contract
             return _went_back(p, e, known)
         case pay.RefundRefused():
             return _provider_refused(p, e)
+        case pay.RefundUnanswered():
+            return _unanswered(p, e, known)
         case _:
             return None
 
@@ -285,6 +287,12 @@ def _went_back(p: pay.Payment, e: pay.PaymentRefunded | pay.PaymentReversed, kno
     contract = billing.PaymentRefunded if isinstance(e, pay.PaymentRefunded) else billing.PaymentReversed
     back = money(e.amount, p.money.currency)
     return contract(**known, amount=back, epoch_closed=e.epoch_closed, deal_responsible_id=e.deal_responsible_id)
+
+
+def _unanswered(p: pay.Payment, e: pay.RefundUnanswered, known: OfPayment) -> Contract:
+    given = money(e.amount, p.money.currency)
+    who = e.deal_responsible_id
+    return billing.RefundUnanswered(**known, refund_id=e.refund_id, amount=given, detail=e.detail, deal_responsible_id=who)
 
 
 def _provider_refused(p: pay.Payment, e: pay.RefundRefused) -> Contract | None:

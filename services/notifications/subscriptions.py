@@ -347,6 +347,15 @@ def unallocated(message: Message[billing.PaymentUnallocated], facts: Facts) -> A
     return tell(facts, Telling(message.envelope.id, "unallocated", "money_problem", origin_of(b.origin), values, deal(b.deal_id)), people)
 
 
+def refund_unanswered(message: Message[billing.RefundUnanswered], facts: Facts) -> Asked:
+    """Finance and whoever is responsible for the deal: somebody has to ask the provider (R10)."""
+    b = message.body
+    people = each_once(facts.all(MEMBERS, FINANCE), standing_in(facts, b.deal_responsible_id) if b.deal_responsible_id else [])
+    values: Mapping[str, object] = {"amount": money(b.amount), "detail": b.detail}
+    cause, origin = message.envelope.id, origin_of(b.origin)
+    return tell(facts, Telling(cause, "refund_unanswered", "money_problem", origin, values, deal(b.deal_id), urgent=True), people)
+
+
 # ---------------------------------------------------------------------------------------------------- rules and runs
 
 
@@ -597,6 +606,7 @@ SUBSCRIPTIONS: tuple[Subscription[Any], ...] = (
     Subscription(billing.PaymentReversed, payment_reversed, MONEY_BACK),
     Subscription(billing.OverpaymentRecorded, overpaid, people(nobody, FINANCE)),
     Subscription(billing.PaymentUnallocated, unallocated, people(RESPONSIBLE_FOR_DEAL, FINANCE)),
+    Subscription(billing.RefundUnanswered, refund_unanswered, people(RESPONSIBLE_FOR_DEAL, FINANCE)),
     Subscription(automation.RunCompleted, run_completed, (*people(_owner_of_failed), WINDOW_OF_RULE)),
     Subscription(automation.RunBlocked, run_blocked, RUN_FAILED),
     Subscription(automation.RunMissed, run_missed, RUN_FAILED),

@@ -117,6 +117,7 @@ ALL: tuple[type[Contract], ...] = (
     billing.PaymentUnallocated,
     billing.OverpaymentRecorded,
     billing.PaymentRefunded,
+    billing.RefundUnanswered,
     billing.PaymentReversed,
     billing.SignDocumentCreated,
     billing.SignDocumentSent,

@@ -456,6 +456,20 @@ class PaymentRefunded(MoneyBackFact, type="billing.PaymentRefunded.v1", topic=EV
     """We gave money back. Heard by deals."""
 
 
+class RefundUnanswered(BillingFact, type="billing.RefundUnanswered.v1", topic=EVENTS, key=("record_key",)):
+    """A provider never answered whether it gave money back; a person has to find out (R10). Heard by notifications.
+
+    PaymentRefunded follows, or the refusal of whoever asked."""
+
+    payment_id: Uuid
+    refund_id: Uuid
+    amount: Money
+    detail: str
+    invoice_id: Uuid | None = None
+    deal_id: Uuid | None = None
+    deal_responsible_id: Uuid | None = None
+
+
 class PaymentReversed(MoneyBackFact, type="billing.PaymentReversed.v1", topic=EVENTS, key=("record_key",)):
     """The money was taken back (D29). Heard by deals, notifications."""
 

@@ -43,6 +43,7 @@ from services.billing.domain.payment import (
     PAYMENT,
     AllocateCredit,
     AskRefund,
+    DoubtRefund,
     MovePrepayment,
     Payment,
     RegisterPayment,
@@ -521,6 +522,15 @@ def settle_refund(back: MoneyBack, amount: int, to_be_paid_again: bool, provider
 
     first = Addressed(PAYMENT, back.payment_id, settle, back.reads, invoices_set(back.deal_id), deal_finds(back.deal_id))
     return (first, *(_refund_of(back, id) for id in back.invoices))
+
+
+def doubt_refund(back: MoneyBack, detail: str) -> Item:
+    """The provider never answered: the payment keeps the money aside until somebody knows (R10)."""
+
+    def doubt(seen: Facts) -> DoubtRefund:
+        return DoubtRefund(back.back_id, detail, responsible_seen(seen, back.deal_id))
+
+    return (Addressed(PAYMENT, back.payment_id, doubt, (), None, deal_finds(back.deal_id)),)
 
 
 def _closed_by_refund(seen: Facts, back: MoneyBack, amount: int, to_be_paid_again: bool) -> int | None:

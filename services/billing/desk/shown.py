@@ -169,7 +169,8 @@ def _allocation(a: Allocation, currency: str) -> Json:
 
 
 def _refund(r: Refund, currency: str) -> Json:
-    return {"id": r.id, "state": r.state, "amount": money(r.amount, currency), "to_be_paid_again": r.to_be_paid_again}
+    known = {"id": r.id, "state": r.state, "amount": money(r.amount, currency), "to_be_paid_again": r.to_be_paid_again}
+    return {**known, "detail": r.detail or None}
 
 
 def payment_row(row: Row) -> Json:

@@ -26,6 +26,7 @@ BY_HAND = "manual"
 GIVE_BACK = frozenset({"fake"})
 """Providers that are asked to give money back. What came another way is given back by hand, and only noted here."""
 NOTHING = Money(0, "")
+IN_THE_AIR = ("pending", "unknown")
 
 # ------------------------------------------------------------------------------------------------------------ state
 
@@ -57,10 +58,12 @@ class Refund:
     id: str
     amount: int
     to_be_paid_again: bool
-    state: Literal["pending", "done", "refused"]
+    state: Literal["pending", "unknown", "done", "refused"]
+    """`unknown`: the provider was asked again and again and never answered; it may have happened, a person finds out."""
     parts: tuple[Part, ...] = ()
     from_credit: int = 0
     asked: Asked = BY_ITSELF
+    detail: str = ""
 
     def worth_of(self, invoice_id: str) -> int:
         """What of it comes out of one invoice, in the invoice's minor units."""
@@ -118,7 +121,8 @@ class Payment:
 
     @property
     def pending(self) -> int:
-        return sum(r.amount for r in self.refunds if r.state == "pending")
+        """What is going back, or may have gone: it is not to be had for anything else."""
+        return sum(r.amount for r in self.refunds if r.state in IN_THE_AIR)
 
     @property
     def status(self) -> Status:
@@ -253,6 +257,15 @@ class RefuseRefund:
 
 
 @dataclass(frozen=True, slots=True)
+class DoubtRefund:
+    """The provider never answered: nobody knows whether the money has gone back."""
+
+    refund_id: str
+    detail: str
+    deal_responsible_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ReversePayment:
     reversal_id: str
     reason: str
@@ -352,6 +365,15 @@ class RefundRefused:
 
 
 @dataclass(frozen=True, slots=True)
+class RefundUnanswered:
+    refund_id: str
+    amount: int
+    detail: str
+    asked: Asked
+    deal_responsible_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class PaymentRefunded:
     refund_id: str
     amount: int
@@ -375,7 +397,15 @@ class PaymentReversed:
 
 
 PaymentCommand = (
-    RegisterPayment | AllocateCredit | MovePrepayment | ReleaseAllocations | AskRefund | SettleRefund | RefuseRefund | ReversePayment
+    RegisterPayment
+    | AllocateCredit
+    | MovePrepayment
+    | ReleaseAllocations
+    | AskRefund
+    | SettleRefund
+    | RefuseRefund
+    | DoubtRefund
+    | ReversePayment
 )
 PaymentEvent = (
     PaymentReceived
@@ -387,6 +417,7 @@ PaymentEvent = (
     | AllocationReleased
     | RefundAsked
     | RefundRefused
+    | RefundUnanswered
     | PaymentRefunded
     | PaymentReversed
 )
@@ -412,6 +443,8 @@ def decide(payment: Payment, command: PaymentCommand) -> Sequence[PaymentEvent]:
             return _settle(payment, command)
         case RefuseRefund():
             return _refuse(payment, command)
+        case DoubtRefund():
+            return _doubt(payment, command)
         case ReversePayment():
             return _reverse(payment, command)
         case _:
@@ -505,9 +538,16 @@ def _settle(payment: Payment, c: SettleRefund) -> Sequence[PaymentEvent]:
 
 def _refuse(payment: Payment, c: RefuseRefund) -> Sequence[PaymentEvent]:
     refund = payment.refund(c.refund_id)
-    if refund is None or refund.state != "pending":
+    if refund is None or refund.state not in IN_THE_AIR:
         return []
     return [RefundRefused(c.refund_id, c.detail, refund.asked)]
+
+
+def _doubt(payment: Payment, c: DoubtRefund) -> Sequence[PaymentEvent]:
+    refund = payment.refund(c.refund_id)
+    if refund is None or refund.state != "pending":
+        return []
+    return [RefundUnanswered(c.refund_id, refund.amount, c.detail, refund.asked, c.deal_responsible_id)]
 
 
 def _reverse(payment: Payment, c: ReversePayment) -> Sequence[PaymentEvent]:
@@ -546,7 +586,10 @@ def evolve(payment: Payment, event: PaymentEvent) -> Payment:
             return _refund_is(payment, Refund(*known, "pending", asked=event.asked))
         case RefundRefused():
             refund = payment.refund(event.refund_id)
-            return _refund_is(payment, replace(refund, state="refused")) if refund else payment
+            return _refund_is(payment, replace(refund, state="refused", detail=event.detail)) if refund else payment
+        case RefundUnanswered():
+            refund = payment.refund(event.refund_id)
+            return _refund_is(payment, replace(refund, state="unknown", detail=event.detail)) if refund else payment
         case PaymentRefunded():
             known = (event.refund_id, event.amount, event.to_be_paid_again)
             return _refund_is(payment, Refund(*known, "done", event.parts, event.from_credit, event.asked))
@@ -603,6 +646,7 @@ PAYMENT: Aggregate[Payment, PaymentCommand, PaymentEvent] = Aggregate(
         AllocationReleased,
         RefundAsked,
         RefundRefused,
+        RefundUnanswered,
         PaymentRefunded,
         PaymentReversed,
     ),

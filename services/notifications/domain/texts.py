@@ -37,6 +37,12 @@ TEXTS: dict[str, dict[str, Said]] = {
         "en": Said("Payment without a target", "A payment of {amount} could not be allocated: {reason}."),
         "de": Said("Zahlung ohne Ziel", "Eine Zahlung über {amount} konnte nicht zugeordnet werden: {reason}."),
     },
+    "refund_unanswered": {
+        "en": Said(
+            "Refund in doubt", "The provider never answered whether it gave {amount} back. Look it up there, then settle it: {detail}"
+        ),
+        "de": Said("Erstattung ungewiss", "Der Anbieter hat nie geantwortet, ob er {amount} erstattet hat. Bitte dort klären: {detail}"),
+    },
     "run_failed": {
         "en": Said("Rule failed: {rule}", "Rule *{rule}*: {outcome}. {detail}"),
         "de": Said("Regel fehlgeschlagen: {rule}", "Regel *{rule}*: {outcome}. {detail}"),

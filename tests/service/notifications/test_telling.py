@@ -143,6 +143,25 @@ async def test_money_problems_reach_finance_and_where_a_deal_is_concerned_its_re
     assert sorted(mail["to"] for mail in post.mails) == ["Anna <anna@acme.test>", "Finn <finn@acme.test>", "Finn <finn@acme.test>"]
 
 
+async def test_a_refund_in_doubt_is_urgent_for_finance_and_the_responsible_person(staffed: House, post: PostOffice) -> None:
+    doubted = billing.RefundUnanswered(
+        origin=origin(),
+        record_key=DEAL,
+        payment_id=str(uuid4()),
+        refund_id=str(uuid4()),
+        amount=HUNDRED,
+        detail="ReadTimeout",
+        deal_responsible_id=ANNA,
+    )
+    await staffed.hear(doubted)
+    await staffed.tick()
+    for person in (ANNA, FINN):
+        (notice,) = await feed(staffed, person)
+        assert (notice["urgent"], notice["topic"]) == (True, "money_problem")
+        assert "100.00 EUR" in notice["body_text"] and "ReadTimeout" in notice["body_text"]
+    assert sorted(mail["to"] for mail in post.mails) == ["Anna <anna@acme.test>", "Finn <finn@acme.test>"]
+
+
 async def test_a_charge_back_is_one_urgent_notice_though_two_services_facts_tell_it(staffed: House) -> None:
     back = billing.PaymentReversed(
         origin=origin(), record_key=DEAL, payment_id=str(uuid4()), amount=HUNDRED, invoice_id=INVOICE, deal_responsible_id=ANNA

@@ -12,11 +12,15 @@ from services.billing.desk.pages import PayPage, checkout_page, language_of, mes
 from services.billing.domain import checkout, invoice, payment, payment_document, quote, series, sign_document
 from services.billing.domain.checkout import Checkout
 from services.billing.domain.money import Money
+from services.billing.domain.origin import BY_ITSELF
+from services.billing.domain.payment_document import ExpireLink
 from services.billing.handlers import HANDLERS
+from services.billing.provider import expire_link
 from services.billing.service import SERVICE
 from services.billing.settings import BillingSettings, settings
+from shared.messaging.effects import Claimed, Performed
 from shared.messaging.handling import prepare
-from tests.unit.billing.books import line
+from tests.unit.billing.books import TENANT, line
 
 EVENTS: dict[str, Any] = {
     "invoice": invoice.InvoiceEvent,
@@ -46,6 +50,15 @@ def test_the_service_is_wired() -> None:
     prepared = prepare(SERVICE)
     assert prepared.topics == ("billing.commands", "deals.events")
     assert {kind.name for kind in SERVICE.effects} == {"provider_webhook", "provider_refund", "link_expiry"}
+
+
+def test_a_link_ends_whatever_became_of_the_waiting_for_its_end() -> None:
+    """Nothing is done outside: its moment has come, also when the process died of it again and again."""
+    request = {"documents": "D", "document_id": "L", "token_hash": "h"}
+    claimed = Claimed(TENANT, "link_expiry", "k", "payment-documents-D", request, 20, 20, False, "unknown")
+    for performed in (Performed("done", {}), Performed("failed", {"code": "no_answer"})):
+        told = expire_link(claimed, performed)
+        assert (told.id, told.command) == ("D", ExpireLink("L", "h", BY_ITSELF))
 
 
 def test_settings_of_the_public_address(environment: pytest.MonkeyPatch) -> None:
