@@ -438,7 +438,9 @@ def _joined(notice: Notice, c: JoinNotice) -> Sequence[NoticeEvent]:
 
 
 def _recorded(notice: Notice, c: RecordSent | RecordFailed | RecordUnknown) -> Sequence[NoticeEvent]:
-    if notice.status != "sending" or c.round != notice.round:
+    """In doubt, what an operator found out counts like an answer; being told of the doubt again changes nothing."""
+    open_to = ("sending",) if isinstance(c, RecordUnknown) else ("sending", "unknown")
+    if notice.status not in open_to or c.round != notice.round:
         return []
     match c:
         case RecordSent():

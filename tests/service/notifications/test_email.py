@@ -209,6 +209,25 @@ async def test_about_money_no_answer_waits_for_a_person(house: House, post: Post
     await house.one("NoticeDelivered")
 
 
+@pytest.mark.parametrize(
+    ("as_", "told", "mails"), [("done", "NoticeDelivered", 1), ("failed", "NoticeFailed", 1), ("again", "NoticeDelivered", 2)]
+)
+async def test_an_operator_who_settles_the_effect_settles_the_notice(
+    house: House, post: PostOffice, as_: str, told: str, mails: int
+) -> None:
+    post.answers.append(HANG_UP)
+    await house.hear(email(message_class="money"))
+    await house.tick()
+    async with house.client(await house.key("ops:read", "ops:retry", "notices:read")) as client:
+        (held,) = (await client.get("/ops/effects?state=unknown")).json()["items"]
+        resolution = {"as": as_, "why": "The customer was asked"}
+        assert (await client.post(f"/ops/effects/email_money/{held['key']}/resolutions", json=resolution)).status_code == 200
+        await house.tick()
+        assert (await client.get("/v1/notices?state=unknown")).json()["items"] == []
+    assert [m.name for m in await house.said()] == [told]
+    assert len(post.mails) == mails
+
+
 async def test_a_sender_that_died_in_between_left_it_unknown(house: House, post: PostOffice) -> None:
     """The claim is committed before anything leaves; whoever finds it expired does as the kind says (R10, R15)."""
     kinds = {kind.name: kind for kind in SERVICE.effects}

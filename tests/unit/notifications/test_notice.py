@@ -151,6 +151,12 @@ def test_what_may_have_been_sent_waits_for_a_person() -> None:
     given(NOTICE, asked(), sent()).when(was_sent).refused("notice_over")
 
 
+def test_what_an_operator_found_out_of_the_effect_ends_the_doubt() -> None:
+    given(NOTICE, asked(), UNKNOWN).when(RecordSent(1, NOW, 1, "<request@mail.test>")).then(sent())
+    given(NOTICE, asked(), UNKNOWN).when(RecordUnknown(1, NOW, 2, "again")).nothing_happens()
+    given(NOTICE, asked(), UNKNOWN, NoticeQueued(2, LINK, NOW)).when(RecordSent(1, NOW, 1)).nothing_happens()
+
+
 @pytest.mark.parametrize("command", [RetryNotice(NOW), ResolveNotice("sent", NOW, PERSON), ReadNotice(NOW)])
 def test_an_unknown_notice_is_named_so(command: NoticeCommand) -> None:
     assert given(NOTICE).when(command).refused("notice_unknown").status == 404
