@@ -4,6 +4,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 PY := .venv/bin/python
 READY := .venv/.ready
+CLI := .venv/bin/dealwright
 LOCAL := $(PY) -m deploy.local
 COMPOSE := docker compose -f deploy/compose.yaml
 # Tests that say most for their time come first.
@@ -19,14 +20,14 @@ help:  ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@printf '\nA variable goes behind the target: make run S=deals, make logs FOLLOW=1, make up STACK=compose.\n'
 
-demo: $(READY)  ## the whole story on real Kafka and PostgreSQL: from a deal to a paid invoice that moved it
+demo: $(READY) $(CLI)  ## the whole story on real Kafka and PostgreSQL: from a deal to a paid invoice that moved it
 	@$(LOCAL) up
 	@$(PY) -m examples.story --state "$(or $(DEALWRIGHT_STATE_DIR),.dealwright)"
 
 test: lint types  ## set up and pass everything
 	$(PY) -m pytest $(TESTS) $(ARGS)
 
-setup: $(READY)  ## the virtual environment .venv, from the locked and hashed requirements
+setup: $(READY) $(CLI)  ## the virtual environment .venv, from the locked and hashed requirements, with the command dealwright
 
 $(READY): requirements/all.txt requirements/uv.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed and was not found as python3: name it, make PYTHON=/path/to/python3.12"; exit 1; }
@@ -38,6 +39,11 @@ $(READY): requirements/all.txt requirements/uv.txt
 		{ echo "==> once more with pip alone, which takes longer"; \
 		$(PY) -m pip install --disable-pip-version-check --require-hashes -r requirements/all.txt; }
 	@touch $@
+
+# What installing this project would put there, without a package being built.
+$(CLI): $(READY)
+	@printf '#!/bin/sh\nPYTHONPATH="%s$${PYTHONPATH:+:$$PYTHONPATH}" exec "%s/.venv/bin/python" -m dealwright "$$@"\n' \
+		'$(CURDIR)' '$(CURDIR)' > $@ && chmod 755 $@
 
 deploy/.env: deploy/.env.example
 	@test -e $@ || { umask 077; $(PYTHON) -c 'import re, secrets, sys; \
@@ -57,7 +63,7 @@ logs:
 reset:
 	$(COMPOSE) down --volumes
 else
-up: $(READY)  ## start everything and wait until it is ready
+up: $(READY) $(CLI)  ## start everything and wait until it is ready
 	@$(LOCAL) up $(foreach part,$(WITHOUT),--without $(part))
 down: $(READY)  ## drain and stop everything; nothing is lost
 	@$(LOCAL) down

@@ -20,7 +20,7 @@ from shared.runtime import failpoints
 
 PREFIX = "DEALWRIGHT_"
 
-OF_OTHERS = re.compile(r"DEALWRIGHT_((TEST|POSTGRES|JAVA|CACHE|STACK|BENCH|CHAOS|DEMO)_.+|REVISION)")
+OF_OTHERS = re.compile(r"DEALWRIGHT_((TEST|POSTGRES|JAVA|CACHE|STACK|BENCH|CHAOS|DEMO|API)_.+|REVISION)")
 """Read by the embedded stack, tests, tools and `version`; harmless here."""
 
 SECTIONS = (

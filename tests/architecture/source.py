@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-OURS = ("shared", "services", "deploy", "tests", "bench", "examples")
+OURS = ("shared", "services", "deploy", "dealwright", "tests", "bench", "examples")
 
 
 @dataclass(frozen=True, eq=False)

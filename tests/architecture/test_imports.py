@@ -81,6 +81,11 @@ RULES = {
     "the outside world is met in adapters": Rule(
         r"(shared|services)/", never=("httpx", "aiosmtplib", "requests", "smtplib"), but=r"services/\w+/(provider\.py|channels/)"
     ),
+    "the command line is a client": Rule(
+        r"dealwright/",
+        never=("services", "shared.contracts", "shared.messaging", "shared.testing", "tests", "sqlalchemy", "asyncpg", "aiokafka", "fastapi"),
+        fine=tuple(f"services.automation.rule_sets.{pure}" for pure in ("reading", "emitting", "comparing")),
+    ),
     "no template engine that runs code": Rule(r"", never=("jinja2",)),
 }
 
@@ -133,6 +138,8 @@ PLANTED = [
     ("nothing knows how it is run", "services/billing/provider.py", "from deploy.local.stack import ports"),
     ("the web framework stays at the door", "shared/runtime/database.py", "from starlette.requests import Request"),
     ("the outside world is met in adapters", "services/billing/api.py", "import httpx"),
+    ("the command line is a client", "dealwright/rules.py", "from services.automation.rule_sets.planning import plan_of"),
+    ("the command line is a client", "dealwright/server.py", "from shared.contracts import automation"),
     ("no template engine that runs code", "services/notifications/channels/email.py", "from jinja2 import Template"),
 ]
 

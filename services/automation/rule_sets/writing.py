@@ -5,19 +5,16 @@ from, a stage that is being removed. Drafts that were never published are only c
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-import yaml
-
 from services.automation.domain.check import RULE_KEYS, TRIGGER_KEYS, WARNINGS
 from services.automation.domain.definition import complete_rule, complete_trigger
 from services.automation.rule_sets.comparing import same
+from services.automation.rule_sets.emitting import as_yaml
 from services.automation.rule_sets.planning import World, plan_of, standing_on
-from services.automation.rule_sets.reading import CORE
 from shared.es.aggregate import Json
 from shared.es.view import Row
 
@@ -178,34 +175,6 @@ def _named_values(world: World, pipelines: set[str]) -> set[str]:
 
 
 # ------------------------------------------------------------------------------------------------ as YAML
-
-
-class _Dumper(yaml.SafeDumper):
-    """Block style, two spaces, double quotes where any reader of YAML 1.1 or 1.2 could take a text for something else."""
-
-    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
-        super().increase_indent(flow, False)
-
-    def ignore_aliases(self, data: Any) -> bool:
-        return True
-
-    def choose_scalar_style(self) -> Any:
-        style = super().choose_scalar_style()
-        return '"' if style == "'" else style
-
-
-def _text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
-    lines = "\n" in text and not set(text) & set("\r\x85\u2028\u2029")
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if lines else None)
-
-
-_Dumper.add_representer(str, _text)
-for _kind, _shape, _first in CORE:
-    _Dumper.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", _shape, list(_first))
-
-
-def as_yaml(value: Any) -> str:
-    return str(yaml.dump(value, Dumper=_Dumper, default_flow_style=False, sort_keys=False, allow_unicode=True, width=sys.maxsize))
 
 
 def text_of(found: Exported) -> str:

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from services.automation.domain.catalogue import RULE_TYPES, TRIGGER_TYPES
 from services.automation.domain.definition import complete_rule, complete_trigger
 from services.automation.rule_sets.comparing import differences, fingerprint, same, same_version
+from services.automation.rule_sets.emitting import as_yaml
 from services.automation.rule_sets.planning import positions
 from services.automation.rule_sets.reading import Spots, Unreadable, documents_of
-from services.automation.rule_sets.writing import Entry, Exported, StageText, as_yaml, in_order, rule_text, text_of, trigger_text
+from services.automation.rule_sets.writing import Entry, Exported, StageText, in_order, rule_text, text_of, trigger_text
 
 AWKWARD = st.sampled_from(
     [
