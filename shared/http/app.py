@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import asyncpg
-from fastapi import FastAPI, Request, params
+from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse
 from fastapi.routing import APIRoute, iter_route_contexts
@@ -25,6 +25,7 @@ from shared.http.commands import Commands, Rooms
 from shared.http.dispatch import put_in_order
 from shared.http.edge import Edge
 from shared.http.exchange import JsonAnswer, exchange_of, rendered
+from shared.http.forms import takes_forms
 from shared.http.limits import Buckets
 from shared.http.openapi import document_of
 from shared.http.paging import Cursors
@@ -126,9 +127,8 @@ def _must_be_guarded(app: FastAPI) -> None:
 
 
 def _uploads(app: FastAPI) -> tuple[re.Pattern[str], ...]:
-    """The paths that take forms and files."""
-    forms = (route for route in api_routes(app.routes) if route.body_field and isinstance(route.body_field.field_info, params.Form))
-    return tuple(route.path_regex for route in forms)
+    """The paths that take forms with files."""
+    return tuple(route.path_regex for route in api_routes(app.routes) if takes_forms(route.openapi_extra))
 
 
 def _answer_errors(app: FastAPI) -> None:

@@ -14,7 +14,8 @@ from shared.es.errors import Fault
 from shared.http.problems import Problem
 
 MAX_BODY = 256 * 1024
-MAX_UPLOAD = 25 * 1024 * 1024
+MAX_UPLOAD = 25 * 1024 * 1024 + 64 * 1024
+"""A file of 25 MiB and the form around it."""
 MAX_DEPTH = 32
 
 _SUSPECT = re.compile(rb"\\u00[0189]|\\u007f|\\[bfr]|\x7f|\xc2[\x80-\x9f]", re.IGNORECASE)

@@ -184,23 +184,26 @@ class Door:
 
     # ------------------------------------------------------------------------------------------------ asking
 
-    async def ask(self, *addressed: Addressed[Any], answer: Answering, key: str | None = None) -> Response:
+    async def ask(self, *addressed: Addressed[Any], answer: Answering, key: str | None = None, content: bytes | None = None) -> Response:
         """Have the commands decided, in order and all or nothing, and answer with what `answer` makes of the result.
 
         POST needs an Idempotency-Key (or `key`), PATCH, PUT and DELETE need If-Match, which is compared with the version
-        of the first addressed stream. A refusal is answered as a problem; it and every other answer is kept under the key."""
-        command = await self._command(addressed, answer, key)
+        of the first addressed stream. A refusal is answered as a problem; it and every other answer is kept under the key.
+        `content` stands for a body that was read as a stream: two requests under one key are the same if theirs is."""
+        command = await self._command(addressed, answer, key, content)
         result = await self._rooms.commands.submit(command)
         given: Answer = result.answer
         if given.status == 412:
             given = await self._with_changes(given, addressed[0], command.item.expected_version)
         return rendered(given, replayed=result.outcome == "repeated")
 
-    async def _command(self, addressed: tuple[Addressed[Any], ...], answer: Answering, key: str | None) -> HttpCommand:
+    async def _command(
+        self, addressed: tuple[Addressed[Any], ...], answer: Answering, key: str | None, content: bytes | None
+    ) -> HttpCommand:
         expected = self._expected_version(needed=key is None)
         id = key or self._idempotency_key()
         item = Item(id, self._source(), f"{self.caller.tenant}/{addressed[0].id}", self._context(), addressed, expected)
-        return HttpCommand(item, await self._body_hash(), answering(answer, self._exchange.about))
+        return HttpCommand(item, await self._body_hash(content), answering(answer, self._exchange.about))
 
     def _source(self) -> str:
         return f"{self.caller.tenant}/{self.caller.credential_id}/{self._request.method}{self._exchange.route}"
@@ -209,10 +212,10 @@ class Door:
         e = self._exchange
         return Context(self.caller.tenant, e.correlation_id, e.request_id, 0, self.caller.actor, e.traceparent)
 
-    async def _body_hash(self) -> bytes:
+    async def _body_hash(self, content: bytes | None) -> bytes:
         r = self._request
         address = f"{r.method} {r.scope['path']}?".encode() + r.scope["query_string"]
-        return sha256(address + b"\n" + await self.body()).digest()
+        return sha256(address + b"\n" + (await self.body() if content is None else content)).digest()
 
     def _idempotency_key(self) -> str:
         key = self._exchange.headers.get(b"idempotency-key")
