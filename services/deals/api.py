@@ -4,47 +4,56 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 from uuid import UUID, uuid5
 
+import structlog
 from fastapi import APIRouter, Depends, Header, Path, Query, Request
-from fastapi.responses import Response
+from fastapi.responses import FileResponse, Response
+from pydantic import ValidationError
 from sqlalchemy import Column, DateTime, Integer, MetaData, Select, Table, Text, func, select, union_all
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.engine import RowMapping
 
 from services.deals import views
-from services.deals.asks import bodies, customers, directory, elements, filters
+from services.deals.asks import bodies, customers, directory, elements, files, filters
 from services.deals.asks.asker import Asker
 from services.deals.asks.bodies import fields_of
 from services.deals.domain import timeline
 from services.deals.domain.company import COMPANY
 from services.deals.domain.contact import CONTACT
+from services.deals.domain.content import LOOKED_AT, content_type_of, fault_in_name, name_without_folders
 from services.deals.domain.credential import CREDENTIAL
 from services.deals.domain.deal import DEAL
 from services.deals.domain.details import DETAILS
 from services.deals.domain.employee import EMPLOYEE
 from services.deals.domain.field_set import FIELD_SET, FieldDefinition, form_id, template_id
 from services.deals.domain.fields import invalid
+from services.deals.domain.file import FILE, LARGEST_FILE
 from services.deals.domain.lead import LEAD
 from services.deals.domain.origin import Origin
 from services.deals.domain.pipeline import PIPELINE, Stage
 from services.deals.domain.tenant import TENANT
 from services.deals.replicas import REFUSALS, TIMELINE
+from services.deals.settings import settings, storage_settings
+from services.deals.storage import Incoming, Storage, StorageTrouble
 from shared.es.aggregate import Aggregate
 from shared.es.errors import Fault, NotFound, Rejected
 from shared.es.recorded import Recorded
 from shared.http.auth import SCOPES, needs
 from shared.http.commands import Answer, Door, Result
+from shared.http.forms import Form, form_of, read_form
 from shared.http.history import shown_event
 from shared.http.paging import Paging
-from shared.http.problems import PROBLEMS, Problem
+from shared.http.problems import PROBLEMS, Problem, faults_of
 from shared.messaging.directory import CREDENTIALS, TENANTS
 from shared.runtime.clock import new_id
 
 API = APIRouter(responses=PROBLEMS)
+log = structlog.get_logger(__name__)
 
 Reader = Annotated[Door, needs("deals:read")]
 Writer = Annotated[Door, needs("deals:write")]
@@ -873,6 +882,174 @@ async def remove_details(id: Id, door: Writer) -> Response:
     return await door.ask(customers.remove_details(asker(door), id, row["owner_id"]), answer=gone)
 
 
+# ----------------------------------------------------------------------------------------------------------------- files
+F = views.FILES.c
+FILE_ORDER = (F.created_at, F.name, F.size)
+KEPT_FILE = F.removed.is_(False)
+FORM_FIELDS = frozenset(bodies.FileForm.model_fields)
+
+
+@dataclass(frozen=True, slots=True)
+class FileFilter:
+    owner_type: str | None = None
+    owner_id: str | None = None
+    content_type: str | None = None
+
+
+def storage() -> Storage:
+    return Storage(storage_settings().folder)
+
+
+@contextmanager
+def stored() -> Iterator[None]:
+    """A storage that is full, read-only or away is answered 503 with the reason."""
+    try:
+        yield
+    except StorageTrouble as trouble:
+        log.error("file_storage", reason=str(trouble), cause=repr(trouble.__cause__))
+        raise Problem("unavailable", str(trouble), headers=(("Retry-After", "60"),)) from None
+
+
+@API.get("/v1/files", operation_id="files_list", tags=["files"])
+async def list_files(door: Reader, paging: Page, by: Annotated[FileFilter, Depends()]) -> Response:
+    """Files of a contact or company that was merged are its survivor's too (D65)."""
+    f = filters.Filters(views.FILES, asdict(by))
+    owners = [F.owner_id.in_(await with_merged(door, ids)) for ids in filters.ids_in("owner_id", by.owner_id)]
+    conditions = [KEPT_FILE, *f.texts(owner_type="owner_type", content_type="content_type"), *owners]
+    return await door.listed(rows_of(views.FILES, conditions), paging, sort=FILE_ORDER, shown=row_body)
+
+
+async def with_merged(door: Door, ids: Sequence[UUID]) -> set[UUID]:
+    """The ids and those of everybody who was merged into them."""
+    every, fresh = set(ids), set(ids)
+    while fresh:
+        merged = union_all(*(select(t.c.id).where(t.c.merged_into.in_(fresh)) for t in (views.CONTACTS, views.COMPANIES)))
+        async with door.reading() as sql:
+            fresh = {UUID(id) for id in (await sql.execute(merged)).scalars()} - every
+        every |= fresh
+    return every
+
+
+@API.post("/v1/files", operation_id="files_attach", status_code=201, tags=["files"], openapi_extra=form_of(bodies.FileForm, "file"))
+async def attach_file(request: Request, door: Writer) -> Response:
+    """A form with one file of at most 25 MiB. What it is, is told from its bytes; PDF, pictures, office documents, archives and
+    text are kept, everything else is refused with `type_not_allowed`."""
+    with stored():
+        async with storage().incoming(LOOKED_AT) as arriving:
+            form = await read_form(request, file="file", sink=arriving.write, most=LARGEST_FILE, names=FORM_FIELDS)
+            fields, name = read_fields(form), read_name(form, arriving)
+            ref = await asyncio.to_thread(storage().keep, door.caller.tenant, arriving)
+            told = (arriving.sha256, name, arriving.size, content_type_of(arriving.head, name))
+            owner = (fields.owner_type, fields.owner_id) if fields.owner_type and fields.owner_id else None
+            new = files.NewFile(fields.id or new_id(), ref, *told, owner, settings().file_quota)
+            return await attached(door, new, form, arriving)
+
+
+async def attached(door: Door, new: files.NewFile, form: Form, arrived: Incoming) -> Response:
+    """The answer. What was refused leaves no bytes behind; where the answer is not known, they stay until they are old."""
+    asked, answer = files.attach_file(asker(door), new), made(FILE, new.file_id, views.file_body, "files")
+    same = json.dumps([dict(form.texts), new.name, new.sha256], sort_keys=True).encode()
+    try:
+        answered = await door.ask(*asked, answer=answer, content=same)
+    except Problem:
+        await asyncio.to_thread(storage().take_back, new.content_ref, arrived)
+        raise
+    if 400 <= answered.status_code < 500:
+        await asyncio.to_thread(storage().take_back, new.content_ref, arrived)
+    return answered
+
+
+def read_fields(form: Form) -> bodies.FileForm:
+    """Raises Problem (422)."""
+    try:
+        fields = bodies.FileForm.model_validate(form.texts)
+    except ValidationError as error:
+        faults = faults_of([{**fault, "loc": ("body", *fault["loc"])} for fault in error.errors()], dict(form.texts))
+        raise Problem("validation-failed", "The form's fields are not valid.", errors=faults) from None
+    if (fields.owner_type is None) != (fields.owner_id is None):
+        missing = "owner_id" if fields.owner_id is None else "owner_type"
+        raise invalid([Fault(f"#/{missing}", "required", "An owner is named by its type and its id.")])
+    return fields
+
+
+def read_name(form: Form, arrived: Incoming) -> str:
+    """The file's name. Raises Rejected `validation_failed` (422)."""
+    name = name_without_folders(form.filename)
+    fault = ("empty", "The file has no bytes.") if not arrived.size else fault_in_name(name)
+    if fault:
+        raise invalid([Fault("#/file", *fault)])
+    return name
+
+
+@API.get("/v1/files/{id}", operation_id="files_show", tags=["files"])
+async def show_file(id: Id, door: Reader, version: Version = None) -> Response:
+    return await shown(door, views.FILES, FILE, views.file_body, id, version)
+
+
+@API.get("/v1/files/{id}/events", operation_id="files_events", tags=["files"])
+async def file_events(id: Id, door: Reader, paging: Page) -> Response:
+    return await door.history(FILE, str(id), paging, shown=without("content_ref"))
+
+
+CONTENT: dict[str, Any] = {"content": {"application/octet-stream": {}}, "description": "The bytes, with the type they are kept under."}
+
+
+@API.get(
+    "/v1/files/{id}/content",
+    operation_id="files_content",
+    tags=["files"],
+    response_class=Response,
+    responses={200: CONTENT, 206: CONTENT, 304: {"description": "The bytes are those of `If-None-Match`."}},
+)
+async def file_content(id: Id, door: Reader, known: Annotated[str | None, Header(alias="If-None-Match")] = None) -> Response:
+    """Always as an attachment: nothing of it is shown or run in the place of the API. One range or several may be asked for."""
+    row = await door.one(select(F.name, F.content_type, F.content_ref).where(F.id == str(id), KEPT_FILE))
+    etag = f'"{row["content_ref"].rpartition("/")[2]}"'
+    if known and (known.strip() == "*" or etag in known):
+        return Response(status_code=304, headers={"ETag": etag})
+    with stored():
+        path = await asyncio.to_thread(storage().path_of, row["content_ref"])
+    return FileResponse(path, filename=row["name"], headers={"ETag": etag, "Content-Type": row["content_type"]})
+
+
+OnlyFrom = Annotated[UUID | None, Query(description="Take the file off this deal only; it is removed if no other refers to it.")]
+
+
+@API.delete("/v1/files/{id}", operation_id="files_remove", status_code=204, tags=["files"])
+async def remove_file(id: Id, door: Writer, deal_id: OnlyFrom = None) -> Response:
+    """From the deal it was attached to and from its copies, which refer to the same file (D39); or from one of them."""
+    deals = await deals_with(door, id)
+    return await door.ask(*files.remove_file(asker(door), id, deals, deal_id), answer=gone)
+
+
+async def deals_with(door: Door, file_id: UUID) -> list[UUID]:
+    """Deals that refer to the file: the one it was attached to and its copies, theirs too. Raises NotFound for no such file."""
+    file = await door.one(select(F.owner_type, F.owner_id).where(F.id == str(file_id)))
+    found: list[UUID] = []
+    todo = {str(file["owner_id"])} if file["owner_type"] == "deal" else set()
+    while todo:
+        query = select(D.id, D.body["file_ids"].label("files"), D.body["copies"].label("copies")).where(D.id.in_(todo))
+        async with door.reading() as sql:
+            rows = (await sql.execute(query)).mappings().all()
+        found += [UUID(row["id"]) for row in rows if str(file_id) in row["files"]]
+        todo = {copy["id"] for row in rows for copy in row["copies"]}
+    return found
+
+
+@API.get("/v1/deals/{id}/files", operation_id="deals_files", tags=["files"])
+async def deal_files(id: Id, door: Reader, paging: Page) -> Response:
+    """Those of the deal that it is a copy of are its own too (D39)."""
+    refers = (await door.one(select(D.body["file_ids"].label("ids")).where(D.id == str(id))))["ids"]
+    return await door.listed(rows_of(views.FILES, [KEPT_FILE, F.id.in_(refers)]), paging, sort=FILE_ORDER, shown=row_body)
+
+
+@API.get("/v1/leads/{id}/files", operation_id="leads_files", tags=["files"])
+async def lead_files(id: Id, door: Reader, paging: Page) -> Response:
+    await door.one(select(L.id).where(L.id == str(id)))
+    conditions = [KEPT_FILE, F.owner_type == "lead", F.owner_id == id]
+    return await door.listed(rows_of(views.FILES, conditions), paging, sort=FILE_ORDER, shown=row_body)
+
+
 # ------------------------------------------------------------------------------------------------------------- directory
 @dataclass(frozen=True, slots=True)
 class FieldSetFilter:
@@ -1111,12 +1288,17 @@ async def show_credential(id: Id, door: KeyAdmin, tenant_id: Tenant = None) -> R
 
 @API.get("/v1/credentials/{id}/events", operation_id="credentials_events", tags=["tenants"])
 async def credential_events(id: Id, door: KeyAdmin, paging: Page, tenant_id: Tenant = None) -> Response:
-    return await of_tenant(door, tenant_id).history(CREDENTIAL, str(id), paging, shown=without_hmac)
+    return await of_tenant(door, tenant_id).history(CREDENTIAL, str(id), paging, shown=without("hmac"))
 
 
-def without_hmac(recorded: Recorded[Any]) -> dict[str, Any]:
-    event = shown_event(recorded)
-    return {**event, "data": {name: value for name, value in event["data"].items() if name != "hmac"}}
+def without(hidden: str) -> Callable[[Recorded[Any]], dict[str, Any]]:
+    """Events with one member of their data left out."""
+
+    def shows(recorded: Recorded[Any]) -> dict[str, Any]:
+        event = shown_event(recorded)
+        return {**event, "data": {name: value for name, value in event["data"].items() if name != hidden}}
+
+    return shows
 
 
 @API.post("/v1/credentials/{id}/revocations", operation_id="credentials_revoke", tags=["tenants"])

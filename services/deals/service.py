@@ -5,6 +5,7 @@ from __future__ import annotations
 from services.deals.api import API
 from services.deals.asks.first_start import FirstStart
 from services.deals.asks.replacements import Replacements
+from services.deals.asks.unreferenced import Unreferenced
 from services.deals.handlers import HANDLERS
 from services.deals.publications import refusal
 from services.deals.replicas import REPLICAS
@@ -20,5 +21,5 @@ SERVICE = Service(
     refusal=refusal,
     directory=own_directory(),
     replicas=REPLICAS,
-    loops=(FirstStart, Replacements),
+    loops=(FirstStart, Replacements, Unreferenced),
 )

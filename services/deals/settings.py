@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from shared.runtime.settings import FromEnvironment
+from shared.runtime.settings import PREFIX, FromEnvironment, Section
 from shared.runtime.settings import settings as kit_settings
 
 
@@ -25,12 +25,33 @@ class DealsSettings(FromEnvironment):
     tenant_name: str = Field(default="First tenant", min_length=1, max_length=255)
     tenant_language: Literal["de", "en"] = "en"
     tenant_zone: str = "UTC"
+    file_quota: int = Field(default=10 * 1024**3, ge=0)
+    """Bytes that the files of one tenant may take."""
 
     @property
     def operator_key(self) -> Path:
         return self.key_path or kit_settings().state_dir / "operator.key"
 
 
+class StorageSettings(Section):
+    """Where the bytes of files lie (F28): written here, read by notifications, so both are given the same folder."""
+
+    folder: Path = Path(".dealwright/files")
+
+
+class SharedSettings(FromEnvironment):
+    """`DEALWRIGHT_STORAGE__…`, the same variables that notifications reads."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_nested_delimiter="__", extra="ignore", frozen=True)
+
+    storage: StorageSettings = StorageSettings()
+
+
 @cache
 def settings() -> DealsSettings:
     return DealsSettings()
+
+
+@cache
+def storage_settings() -> StorageSettings:
+    return SharedSettings().storage

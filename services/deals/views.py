@@ -794,6 +794,28 @@ ALL_DETAILS_OF_OWNER: SqlFinder[UUID] = SqlFinder(
     " on d.tenant = w.tenant and d.owner_id = w.key::uuid where not d.removed order by d.id",
     _id,
 )
+BYTES_OF_FILES: SqlFinder[int] = SqlFinder(
+    "bytes that the files of a tenant take",
+    "select w.tenant, w.key, (select coalesce(sum(f.size), 0) from files_v1 f where f.tenant = w.tenant and not f.removed) as number"
+    " from unnest($1::uuid[], $2::text[]) as w(tenant, key)",
+    _number,
+)
+DEALS_WITH_FILE: SqlFinder[UUID] = SqlFinder(
+    "deals that refer to a file: the one it was attached to and its copies, theirs too",
+    "with recursive way(tenant, key, id) as (select w.tenant, w.key, f.owner_id::text from unnest($1::uuid[], $2::text[]) as w(tenant, key)"
+    " join files_v1 f on f.tenant = w.tenant and f.id = w.key where f.owner_type = 'deal'"
+    " union select y.tenant, y.key, c.copy ->> 'id' from way y join deals_v1 d on d.tenant = y.tenant and d.id = y.id"
+    " cross join lateral jsonb_array_elements(d.body -> 'copies') as c(copy))"
+    " select y.tenant, y.key, y.id from way y join deals_v1 d on d.tenant = y.tenant and d.id = y.id"
+    " where d.body -> 'file_ids' ? y.key order by y.id",
+    _id,
+)
+IS_LEAD_DELETED: SqlFinder[bool] = SqlFinder(
+    "whether a lead is deleted",
+    "select w.tenant, w.key, l.deleted from unnest($1::uuid[], $2::text[]) as w(tenant, key)"
+    " join leads_v1 l on l.tenant = w.tenant and l.id = w.key",
+    lambda row: bool(row["deleted"]),
+)
 EMPLOYEES_WITH_CODE: SqlFinder[UUID] = SqlFinder(
     "employees with a code",
     "select w.tenant, w.key, e.id from unnest($1::uuid[], $2::text[]) as w(tenant, key)"

@@ -238,6 +238,14 @@ class CompanyChanges(CompanyValues):
     name: Text255 = ""
 
 
+class FileForm(Body):
+    """What stands in the form beside the file."""
+
+    id: UUID | None = None
+    owner_type: Literal["deal", "lead", "contact", "company"] | None = None
+    owner_id: UUID | None = None
+
+
 class NewMerge(Body):
     merged_id: UUID
 

@@ -66,6 +66,11 @@ class Filters:
         return ((name, text) for name in names if (text := self.given.get(name)))
 
 
+def ids_in(name: str, text: str | None) -> list[list[UUID]]:
+    """The ids that a parameter names, if it is there."""
+    return [_members(name, text, UUID)] if text else []
+
+
 def _members(name: str, text: str, read: Callable[[str], V]) -> list[V]:
     members = text.split(",")
     if len(members) > MOST_MEMBERS:

@@ -72,13 +72,14 @@ def _resolved(seen: Facts, whom: Whom, value: Any, pointer: str, faults: list[Fa
     id = _id(value)
     if id is None:
         return value
-    there = _who_is(seen, whom, id)
+    there = who_is(seen, whom, id)
     if there is None:
         faults.append(Fault(pointer, "unknown_reference", f"There is no such {whom}."))
     return there or id
 
 
-def _who_is(seen: Facts, whom: Whom, id: str) -> str | None:
+def who_is(seen: Facts, whom: Whom, id: str) -> str | None:
+    """The id of the one that is meant: the survivor of a merged one, None for nobody's id."""
     match whom:
         case "employee":
             return id if seen.state(EMPLOYEE, id).exists else None

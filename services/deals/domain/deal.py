@@ -457,9 +457,11 @@ def _copied(deal: Deal, command: CopyDeal) -> Sequence[DealEvent]:
 
 def _attached(deal: Deal, file_id: UUID, cause: Cause) -> Sequence[DealEvent]:
     _must_be_there(deal)
+    if file_id in deal.fields.file_ids:
+        return []
     if len(deal.fields.file_ids) >= MOST_FILES:
         raise invalid([Fault("/owner_id", "too_many", f"A deal has at most {MOST_FILES} files.")])
-    return _files(deal, tuple(dict.fromkeys((*deal.fields.file_ids, file_id))), cause)
+    return _files(deal, (*deal.fields.file_ids, file_id), cause)
 
 
 def _files(deal: Deal, file_ids: tuple[UUID, ...], cause: Cause) -> Sequence[DealEvent]:

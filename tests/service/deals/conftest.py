@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4, uuid5
 
 import httpx
 import pytest
 
+from services.deals import settings as own
 from services.deals.asks.asker import Asker
 from services.deals.asks.directory import NewCredential, NewTenant, issue_credential, register_tenant
 from services.deals.domain.origin import Origin
@@ -108,6 +110,15 @@ async def furnished(stack: Stack) -> Furnished:
         await house.forget()
         name = (await house.rows("select current_database() as name"))[0]["name"]
     return Furnished(stack, name, annas)
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The file storage of this test alone."""
+    monkeypatch.setenv("DEALWRIGHT_STORAGE__FOLDER", str(tmp_path / "files"))
+    own.storage_settings.cache_clear()
+    yield tmp_path / "files"
+    own.storage_settings.cache_clear()
 
 
 @pytest.fixture

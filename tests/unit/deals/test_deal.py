@@ -343,6 +343,7 @@ def test_a_deal_has_at_most_100_files() -> None:
     many = DealFilesChanged(tuple(id_of(f"file {n}") for n in range(100)), ANNA_DID)
 
     given(DEAL, created(), many).when(AttachToDeal(id_of("one more"), ANNA_DID)).refused("validation_failed", "/owner_id")
+    given(DEAL, created(), many).when(AttachToDeal(id_of("file 99"), ANNA_DID)).nothing_happens()
 
 
 def test_the_original_stays_where_it_is_and_lists_its_copies() -> None:
