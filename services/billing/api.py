@@ -1167,7 +1167,7 @@ async def _meant(door: Door, provider: str, report: Report) -> asks.Item:
     card = views.payment_card(row) if row else PaymentCard(payment_id, provider, report.money.currency, None, ())
     back = asks.MoneyBack(payment_id, _back_id(payment_id, report), card.deal_id, card.invoices)
     if report.kind == "payment.refunded":
-        return asks.settle_refund(back, report.money.minor, False, report.reference)
+        return asks.settle_refund(back, report.money.minor, False, report.reference, report.money.currency)
     return asks.reverse(back, "charge-back", again_is_refused=False)
 
 

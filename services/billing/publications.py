@@ -243,7 +243,8 @@ def of_payment(p: pay.Payment, recorded: Recorded[pay.PaymentEvent]) -> Contract
             released = money(e.amount, p.money.currency)
             return _unallocated({**known, "invoice_id": e.invoice_id}, released, e.reason, e.deal_responsible_id)
         case pay.PaymentContradicted():
-            return _unallocated(known, money(e.reported.minor, e.reported.currency), "amount_differs", None)
+            why = "amount_differs" if e.reported.currency == p.money.currency else "currency_differs"
+            return _unallocated(known, money(e.reported.minor, e.reported.currency), why, None)
         case pay.PaymentRefunded() | pay.PaymentReversed():
             return _went_back(p, e, known)
         case pay.RefundRefused():

@@ -512,13 +512,13 @@ class MoneyBack:
         return tuple((INVOICE, id) for id in self.invoices)
 
 
-def settle_refund(back: MoneyBack, amount: int, to_be_paid_again: bool, provider_refund_id: str) -> Item:
-    """The money has gone back: the payment says of what, its invoices follow (D27)."""
+def settle_refund(back: MoneyBack, amount: int, to_be_paid_again: bool, provider_refund_id: str, currency: str | None = None) -> Item:
+    """The money has gone back: the payment says of what, its invoices follow (D27). `currency`: as it was reported from outside."""
 
     def settle(seen: Facts) -> SettleRefund:
         closed = _closed_by_refund(seen, back, amount, to_be_paid_again)
         who = responsible_seen(seen, back.deal_id)
-        return SettleRefund(back.back_id, amount, to_be_paid_again, provider_refund_id, closed, back.asked, who)
+        return SettleRefund(back.back_id, amount, to_be_paid_again, provider_refund_id, closed, back.asked, who, currency)
 
     first = Addressed(PAYMENT, back.payment_id, settle, back.reads, invoices_set(back.deal_id), deal_finds(back.deal_id))
     return (first, *(_refund_of(back, id) for id in back.invoices))

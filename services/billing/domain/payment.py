@@ -239,7 +239,8 @@ class AskRefund:
 
 @dataclass(frozen=True, slots=True)
 class SettleRefund:
-    """The money has gone back. `amount` and `to_be_paid_again` count for a refund that the provider started itself."""
+    """The money has gone back. `amount` and `to_be_paid_again` count for a refund that the provider started itself; `currency`
+    is the one that was reported, None where nobody named another than the payment's."""
 
     refund_id: str
     amount: int
@@ -248,6 +249,7 @@ class SettleRefund:
     epoch_closed: int | None
     asked: Asked
     deal_responsible_id: str | None = None
+    currency: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,7 +315,7 @@ class PaymentUnallocated:
 
 @dataclass(frozen=True, slots=True)
 class PaymentContradicted:
-    """The provider reported the same payment with another amount: noted, not applied."""
+    """The provider reported the payment, or a refund of it, with another amount or currency: noted, not applied."""
 
     reported: Money
     asked: Asked
@@ -453,8 +455,7 @@ def decide(payment: Payment, command: PaymentCommand) -> Sequence[PaymentEvent]:
 
 def _register(payment: Payment, c: RegisterPayment) -> Sequence[PaymentEvent]:
     if payment.exists:
-        known = c.money == payment.money or c.money in payment.contradictions
-        return [] if known else [PaymentContradicted(c.money, c.asked)]
+        return [] if c.money == payment.money else _contradicted(payment, c.money, c.asked)
     rest = c.money.minor - c.applied
     events: list[PaymentEvent] = [_received(c)]
     if rest and c.why_not == MORE_THAN_DUE and c.invoice_id:
@@ -462,6 +463,11 @@ def _register(payment: Payment, c: RegisterPayment) -> Sequence[PaymentEvent]:
     elif rest:
         events.append(PaymentUnallocated(rest, c.why_not, c.asked, c.deal_responsible_id))
     return events
+
+
+def _contradicted(payment: Payment, reported: Money, asked: Asked) -> Sequence[PaymentEvent]:
+    """What does not fit the payment is told once and not applied (D32)."""
+    return [] if reported in payment.contradictions else [PaymentContradicted(reported, asked)]
 
 
 def _received(c: RegisterPayment) -> PaymentReceived:
@@ -529,6 +535,8 @@ def _settle(payment: Payment, c: SettleRefund) -> Sequence[PaymentEvent]:
     refund = payment.refund(c.refund_id) or Refund(c.refund_id, c.amount, c.to_be_paid_again, "pending", asked=c.asked)
     if refund.state == "done":
         return []
+    if c.currency not in (None, payment.money.currency):
+        return _contradicted(payment, Money(c.amount, c.currency or ""), c.asked)
     if not 0 < refund.amount <= payment.kept:
         return [PaymentContradicted(Money(refund.amount, payment.money.currency), c.asked)]
     split = payment.parts_of(refund.amount)
