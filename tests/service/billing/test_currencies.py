@@ -29,11 +29,13 @@ Paying = Callable[[House, httpx.AsyncClient, httpx.AsyncClient, dict[str, str]],
 
 
 async def by_message(house: House, client: httpx.AsyncClient, browser: httpx.AsyncClient, target: dict[str, str]) -> None:
-    await house.hear(register_payment(currency="USD", **({"invoice_id": None} | target)))
+    to: dict[str, Any] = {"invoice_id": None, **target}
+    await house.hear(register_payment(currency="USD", **to))
 
 
 async def by_webhook(house: House, client: httpx.AsyncClient, browser: httpx.AsyncClient, target: dict[str, str]) -> None:
-    assert (await deliver(browser, in_dollars(event(house, **({"invoice_id": None} | target))))).status_code == 200
+    to: dict[str, Any] = {"invoice_id": None, **target}
+    assert (await deliver(browser, in_dollars(event(house, **to)))).status_code == 200
 
 
 async def by_hand(house: House, client: httpx.AsyncClient, browser: httpx.AsyncClient, target: dict[str, str]) -> None:
