@@ -184,7 +184,7 @@ def _applied(server: Server, made: Json, waiting: str, yes: bool, json: bool) ->
         done = server.post("/v1/rule-sets/applications", {"plan_id": made["plan_id"], "waiting": waiting})
     except Refused as refused:
         raise Problem(_not_applied(refused)) from None
-    _say({**made, **done}, [f"Applied: {showing.summary(made['changes'])}"], json)
+    _say({**made, **done}, [f"Applied: {showing.summary(made['changes'], showing.DONE)}"], json)
     return 0
 
 

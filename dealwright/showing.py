@@ -11,7 +11,8 @@ import typer
 
 Json = dict[str, Any]
 MARKS = {"create": ("+", "green"), "update": ("~", "yellow"), "enable": ("~", "yellow"), "disable": ("~", "yellow"), "delete": ("-", "red")}
-DONE = {"create": "to create", "update": "to change", "enable": "to switch on", "disable": "to switch off", "delete": "to delete"}
+TO_DO = {"create": "to create", "update": "to change", "enable": "to switch on", "disable": "to switch off", "delete": "to delete"}
+DONE = {"create": "created", "update": "changed", "enable": "switched on", "disable": "switched off", "delete": "deleted"}
 LONGEST = 70
 BECOMES = {
     "kept": "go on as they are",
@@ -64,9 +65,9 @@ def short(difference: Mapping[str, Any], side: str) -> str:
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
 
-def summary(found: Sequence[Json]) -> str:
-    counts = {change: sum(c["change"] == change for c in found) for change in (*DONE, "unchanged")}
-    said = [f"{counts[change]} {words}" for change, words in DONE.items() if counts[change]]
+def summary(found: Sequence[Json], words: Mapping[str, str] = TO_DO) -> str:
+    counts = {change: sum(c["change"] == change for c in found) for change in (*words, "unchanged")}
+    said = [f"{counts[change]} {word}" for change, word in words.items() if counts[change]]
     unchanged = f"{counts['unchanged']} unchanged"
     return f"{', '.join(said)}, {unchanged}." if said else f"Nothing differs: {unchanged}."
 

@@ -7,13 +7,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from services.automation.domain import catalogue, condition, fields
 from services.automation.domain.card import normal
-from services.automation.domain.catalogue import LONGEST_SOURCE, RULE_TYPES, TRIGGER_TYPES, Setting, TriggerType
+from services.automation.domain.catalogue import LONGEST_SOURCE, RULE_TYPES, TRIGGER_TYPES, RuleType, Setting, TriggerType
 from services.automation.domain.definition import complete_rule, complete_trigger
 from services.automation.domain.timing import BadTime, anchor_field, days_ahead, is_local_time, parsed_offset, seconds_in
 from shared.es.aggregate import Json
@@ -138,7 +139,8 @@ def check_trigger(text: Json, place: StageName, names: Names, paths_of: PathsOf)
     _people(checked, names, acting=("responsible",))
     if known is None or place.element_type not in known.element_types:
         code = "unknown_trigger_type" if known is None else "type_not_for_element"
-        checked.find("/type", code, f"There is no trigger type {text.get('type')} for a {place.element_type}.")
+        offered = ", ".join(t.name for t in catalogue.offered_triggers(place.element_type)) or "none"
+        checked.find("/type", code, f"There is no trigger type {text.get('type')} for a {place.element_type}; there are {offered}.")
     else:
         _settings_of_trigger(checked, known, place, names)
     return checked
@@ -153,13 +155,17 @@ def _settings_of_trigger(checked: Checked, known: TriggerType, place: StageName,
     settings = checked.definition["settings"]
     for name in settings:
         if name not in {s.name for s in known.settings}:
-            checked.find(f"/settings{part(name)}", "setting_unknown", f"{known.name} has no setting {name}.")
+            checked.find(f"/settings{part(name)}", "setting_unknown", _no_setting(known, name))
     for s in known.settings:
         value = settings[s.name]
         if value is None and s.required:
             checked.find(f"/settings/{s.name}", "setting_required", f"{s.label[0]} is required.")
         elif value is not None:
             _setting_of_trigger(checked, s, value, place, names)
+
+
+def _no_setting(known: RuleType | TriggerType, name: str) -> str:
+    return f"{known.name} has no setting {name}; there are {', '.join(s.name for s in known.settings)}."
 
 
 def _setting_of_trigger(checked: Checked, s: Setting, value: Any, place: StageName, names: Names) -> None:
@@ -270,7 +276,8 @@ class _Paths:
             found = self.names.values.get(name)
             if found is None:
                 what = "constant" if name.startswith("const.") else "variable"
-                self.checked.find(pointer, f"unknown_{what}", f"There is no {what} {name.partition('.')[2]}.")
+                near = self._near(name, self.names.values)
+                self.checked.find(pointer, f"unknown_{what}", f"There is no {what} {name.partition('.')[2]}{near}")
                 return None
             if found[2] not in ("everywhere", "crm", self.place.element_type):
                 self.checked.find(pointer, "not_visible_here", f"{name} is visible in {found[2]} only.")
@@ -278,8 +285,14 @@ class _Paths:
             return found[1]
         if name in self.names.custom:
             return self.names.custom[name]
-        self.checked.find(pointer, "unknown_path", f"There is no field {name} of a {self.place.element_type}.")
+        near = self._near(name, (*fields.standard_of(self.place.element_type), *self.names.custom, *self.event))
+        self.checked.find(pointer, "unknown_path", f"There is no field {name} of a {self.place.element_type}{near}")
         return None
+
+    def _near(self, name: str, known: Iterable[str]) -> str:
+        """What may have been meant."""
+        found = get_close_matches(name, list(known), 3)
+        return f"; did you mean {' or '.join(found)}?" if found else "."
 
     def _output(self, pointer: str, name: str) -> str | None:
         """Only of a rule that this one is ordered after: the chain of after_previous rules above it (G10)."""
@@ -287,7 +300,8 @@ class _Paths:
         at = next((n for n, rule in enumerate(self.above) if rule.key == key), None)
         if at is None:
             code = "output_of_later_rule" if key in self.below else "unknown_output"
-            self.checked.find(pointer, code, f"There is no rule {key} above this one on the stage.")
+            above = f"above it {'are' if len(self.above) > 1 else 'is'} {', '.join(rule.key for rule in self.above) or 'none'}"
+            self.checked.find(pointer, code, f"There is no rule {key} above this one on the stage; {above}.")
             return None
         chained = [*(rule.execution for rule in self.above[at + 1 :]), self.execution]
         if any(execution != "after_previous" for execution in chained):
@@ -295,7 +309,8 @@ class _Paths:
         known = RULE_TYPES.get(self.above[at].rule_type)
         kind = known.output_kind(output) if known else None
         if kind is None and output:
-            self.checked.find(pointer, "unknown_output", f"{key} has no output {output}.")
+            named = ", ".join((*dict(known.outputs), *catalogue.COMMON_OUTPUTS)) if known else "none"
+            self.checked.find(pointer, "unknown_output", f"{key} has no output {output}; it has {named}.")
         return kind
 
     def template(self, pointer: str, text: str) -> None:
@@ -441,17 +456,21 @@ def _rule_type(checked: Checked, place: StageName, names: Names, paths: _Paths) 
     if known is None:
         unknown = "setting_required" if d["type"] is None else "unknown_rule_type"
         code = "rule_type_retired" if str(d["type"]) in catalogue.RETIRED else unknown
-        checked.find("/type", code, f"There is no rule type {d['type']}.")
+        checked.find("/type", code, f"There is no rule type {d['type']}; there are {_offered(place)}.")
         return
     if place.element_type not in known.element_types:
-        checked.find("/type", "type_not_for_element", f"{known.name} is not for a {place.element_type}.")
+        checked.find("/type", "type_not_for_element", f"{known.name} is not for a {place.element_type}; there are {_offered(place)}.")
         return
     for name in d["settings"]:
         if known.setting(name) is None:
-            checked.find(f"/settings{part(name)}", "setting_unknown", f"{known.name} has no setting {name}.")
+            checked.find(f"/settings{part(name)}", "setting_unknown", _no_setting(known, name))
     for setting in known.settings:
         _setting(checked, setting, d["settings"][setting.name], place, names, paths)
     _together(checked, known.name, place, names)
+
+
+def _offered(place: StageName) -> str:
+    return ", ".join(t.name for t in catalogue.offered(place.element_type))
 
 
 def _setting(checked: Checked, s: Setting, value: Any, place: StageName, names: Names, paths: _Paths) -> None:

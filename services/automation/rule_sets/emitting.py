@@ -25,7 +25,8 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
-    lines = "\n" in text and not set(text) & set("\r\x85\u2028\u2029")
+    """Lines as lines, unless they end in blank ones: those would run into what follows."""
+    lines = "\n" in text.rstrip("\n") and not text.endswith("\n\n") and not set(text) & set("\r\x85\u2028\u2029")
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if lines else None)
 
 

@@ -93,6 +93,21 @@ def stage_named(path: Any, names: Names) -> StageName | str:
     return StageName(found[0], pipeline, found[3][stage][0], stage, found[2])
 
 
+def no_stage(path: Any, code: str, names: Names) -> str:
+    """What is wrong with the name of a stage, and which there are."""
+    pipeline = str(path).partition("/")[0]
+    match code:
+        case "setting_required":
+            return "A document describes one stage; write stage: <pipeline>/<stage>."
+        case "unknown_pipeline":
+            return f"There is no pipeline {pipeline}; there are {', '.join(sorted(names.pipelines)) or 'none'}. Write <pipeline>/<stage>."
+        case "unknown_stage":
+            stages = ", ".join(f"{pipeline}/{stage}" for stage in names.pipelines[pipeline][3])
+            return f"{path} is no stage; there are {stages}."
+        case _:
+            return f"{path} is archived or being removed."
+
+
 # ------------------------------------------------------------------------------------------------ plans
 
 
@@ -269,7 +284,7 @@ def _stage(
     place = stage_named(document.get("stage"), names)
     if isinstance(place, str):
         code = "setting_required" if document.get("stage") is None else place
-        planned.find(f"#/{n}/stage", code, f"{document.get('stage')} is no stage; write <pipeline>/<stage>.")
+        planned.find(f"#/{n}/stage", code, no_stage(document.get("stage"), code, names))
         return None
     pipeline = next(row for row in world.pipelines if row["id"] == place.pipeline_id)
     return _Stage(document, f"#/{n}", place, names, world, planned, owner or pipeline["owner_id"] or "", new_id)
@@ -349,7 +364,7 @@ class _Stage:
             return self.place
         target = stage_named(text["target_stage"], self.names)
         if isinstance(target, str):
-            self.planned.find(pointer, target, f"{text['target_stage']} is no stage.", self.path, key)
+            self.planned.find(pointer, target, no_stage(text["target_stage"], target, self.names), self.path, key)
             return None
         if target.pipeline_id != self.place.pipeline_id:
             self.planned.find(pointer, "trigger_other_pipeline", "A trigger moves elements of its own pipeline only (D16).", self.path, key)

@@ -204,7 +204,7 @@ def _entry_lines(entry: Entry) -> Iterable[str]:
         yield f"  # Not in force as it stands. {_one_line(entry.aside)}"
     if entry.note is not None:
         yield f"  # {entry.note}"
-    for line in as_yaml([entry.text]).rstrip("\n").split("\n"):
+    for line in as_yaml([entry.text]).removesuffix("\n").split("\n"):
         yield f"{'  ' if entry.aside is None else '  # '}{line}" if line else ""
 
 

@@ -160,7 +160,7 @@ async def test_apply_asks_first_and_a_no_changes_nothing(desk: Desk) -> None:
     assert await desk.in_force() == []
     desk.answers(True)
     applied = await desk.type("apply", SALES)
-    assert applied.code == 0 and applied.out.endswith("Applied: 8 to create, 0 unchanged.\n")
+    assert applied.code == 0 and applied.out.endswith("Applied: 8 created, 0 unchanged.\n")
     assert len(await desk.in_force()) == 5
 
 
@@ -213,7 +213,7 @@ rules:
     type: notify
     colour: red
     settings:
-      text: "{{deal.nonsense}}"
+      text: "{{deal.titel}}"
 """
 
 
@@ -224,7 +224,7 @@ async def test_every_fault_is_named_by_file_line_and_pointer(desk: Desk, command
     lines = found.out.splitlines()
     assert found.code == 1
     assert lines[0].startswith(f"{path}:6:5: unknown_key at #/0/rules/0/colour: There is no key colour; there are id, type,")
-    assert lines[1] == f"{path}:8:7: unknown_path at #/0/rules/0/settings/text: There is no field nonsense of a deal."
+    assert lines[1] == f"{path}:8:7: unknown_path at #/0/rules/0/settings/text: There is no field titel of a deal; did you mean title?"
     assert lines[2] == "2 faults: nothing was planned or applied."
 
 
@@ -236,7 +236,7 @@ async def test_faults_in_the_second_file_are_named_there_and_in_json_too(desk: D
 
 
 async def test_a_warning_is_shown_and_forbids_nothing(desk: Desk) -> None:
-    path = desk.write(WRONG.replace("colour: red", "execution: after_previous").replace("{{deal.nonsense}}", "Hello"))
+    path = desk.write(WRONG.replace("colour: red", "execution: after_previous").replace("{{deal.titel}}", "Hello"))
     found = await desk.type("check", path)
     assert found.code == 0 and found.out.startswith(f"{path}:6:5: warning: after_previous_without_previous at ")
     assert found.out.endswith("In order.\n")
