@@ -382,7 +382,7 @@ def _follow(invoice_id: str, deal_id: str | None, payment_id: str, asked: Asked)
                 document = payment.document_id if a.n == 1 else None
                 return Allocate(
                     Taken(payment_id, a.n, a.worth, document),
-                    invoice.currency,
+                    payment.money.currency if a.rate is None else invoice.currency,
                     payment.paid_at or seen.now,
                     asked,
                     responsible_seen(seen, deal_id),

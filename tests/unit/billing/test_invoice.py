@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
+from dataclasses import replace
 
 import pytest
 
 from services.billing.desk import asks
 from services.billing.domain.customer import Customer
-from services.billing.domain.invoice import INVOICE, ChangeInvoice, InvoiceDraftChanged
+from services.billing.domain.invoice import INVOICE, Allocate, ChangeInvoice, InvoiceDraftChanged, Taken
 from services.billing.domain.origin import Asked, Origin
 from services.billing.domain.series import SERIES
 from shared.contracts import billing
@@ -140,6 +141,15 @@ def test_a_draft_that_cannot_be_issued_takes_no_money() -> None:
 
     assert books.last(billing.PaymentUnallocated).reason == "target_not_issued"
     assert (books.invoice("I").status, books.state(SERIES, "invoice").drawn) == ("draft", 0)
+
+
+def test_an_invoice_takes_no_other_currency_whoever_decided_so() -> None:
+    """The last guard of D32: the payment decides, and the invoice does not take its word for it."""
+    books = with_invoice()
+    dollars = Allocate(Taken("p", 1, 1000), "USD", books.now, PERSON)
+    with refused("currency_differs"):
+        INVOICE.decide(books.invoice("I"), dollars)
+    assert INVOICE.decide(books.invoice("I"), replace(dollars, currency="EUR"))
 
 
 def test_a_payment_in_another_currency_issues_nothing() -> None:
