@@ -368,9 +368,11 @@ def failed_window(message: Message[automation.RunFact]) -> list[str]:
 
 
 def _failed(message: Message[Any], facts: Facts, outcome: str, detail: str | None) -> Asked:
+    """Collected until the sender's day is over, at most a day by our clock: his may be wrong."""
     b, started = message.body, message.envelope.time
     midnight = started.replace(hour=0, minute=0, second=0, microsecond=0) + DAY
-    together = Together(failed_window(message)[0], max(midnight, facts.now + WINDOW), mail_later=True)
+    until = min(max(midnight, facts.now + WINDOW), facts.now + DAY)
+    together = Together(failed_window(message)[0], until, mail_later=True)
     values: Mapping[str, object] = {"rule": b.rule_name, "outcome": outcome, "detail": detail or ""}
     failure = Telling(message.envelope.id, "run_failed", "run_failed", origin_of(b.origin), values, element_of(b.element), together)
     return tell(facts, failure, standing_in(facts, b.rule_owner_id))

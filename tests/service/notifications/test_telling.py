@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -10,6 +11,7 @@ import pytest
 
 from shared.contracts import automation, billing, deals, notifications
 from shared.contracts.common import Customer, ElementRef, GivenElement, Money
+from shared.messaging.envelope import instant
 from tests.service.house import House, at, employee, origin
 from tests.service.notifications.postoffice import PostOffice, text_of
 
@@ -306,6 +308,17 @@ async def test_sms_go_to_the_sandbox_and_quiet_hours_hold_only_them(staffed: Hou
 async def sms(house: House) -> list[tuple[str, str]]:
     rows = await house.rows("select status, body_text from notices_v1 where channel = 'sms'")
     return [(row["status"], row["body_text"]) for row in rows]
+
+
+async def test_a_sender_whose_clock_is_a_year_ahead_holds_no_mail_for_a_year(staffed: House, post: PostOffice) -> None:
+    ahead = instant(staffed.now + timedelta(days=366)).encode()
+    for failure in (failed(detail="421 one"), failed(detail="421 two")):
+        record = staffed.record(failure)
+        headers = [(name, ahead if name == "ce_time" else content) for name, content in record.headers]
+        await staffed.hear(replace(record, headers=headers))
+    await staffed.tick()
+    await staffed.tick(timedelta(days=1))
+    assert ["421 two" in text_of(mail) for mail in post.mails] == [False, True]
 
 
 async def test_a_daily_digest_collects_what_would_be_mailed(staffed: House, post: PostOffice) -> None:
