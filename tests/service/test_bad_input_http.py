@@ -11,7 +11,7 @@ import pytest
 
 from services.billing.service import SERVICE as BILLING
 from shared.testing.stack import Stack
-from tests.service.automation.conftest import BEN, NOW, Office, an_office, id_of, stage
+from tests.service.automation.conftest import BEN, NOW, PETRA, Office, an_office, contact, id_of, stage
 from tests.service.house import House, a_house
 
 
@@ -141,18 +141,24 @@ async def test_money_that_is_none(till: House, cashier: httpx.AsyncClient, amoun
     assert (await cashier.post("/v1/payments", json=payment())).status_code == 201
 
 
-async def test_money_in_another_currency_is_kept_and_pays_nothing(cashier: httpx.AsyncClient) -> None:
-    """What a customer paid is a fact: it is not refused, but no invoice in euros is paid with dollars."""
-    drafted = await cashier.post("/v1/invoices", json={"title": "Roof", "currency": "EUR", "lines": [LINE]})
-    path = drafted.headers["Location"]
-    draft = (await cashier.get(path)).json()
-    dollars = payment(amount={"amount": "1.00", "currency": "USD"}, invoice_id=draft["id"])
+@pytest.mark.parametrize("issue", [False, True])
+async def test_money_in_another_currency_is_kept_and_pays_nothing(till: House, cashier: httpx.AsyncClient, issue: bool) -> None:
+    """What a customer paid is a fact: it is not refused, but no invoice in euros is paid, and no draft issued, with dollars."""
+    await till.hear(till.record(contact(), subject=f"contact/{PETRA}"))
+    known = {"title": "Roof", "currency": "EUR", "lines": [LINE], "customer": {"contact_id": PETRA}, "issue": issue}
+    path = (await cashier.post("/v1/invoices", json=known)).headers["Location"]
+    invoice = (await cashier.get(path)).json()
+    dollars = payment(amount={"amount": "1.00", "currency": "USD"}, invoice_id=invoice["id"])
     answer = await cashier.post("/v1/payments", json=dollars)
 
     assert (answer.status_code, answer.json()["unapplied_reason"]) == (201, "currency_differs")
     assert (answer.json()["status"], answer.json()["unapplied"]) == ("unallocated", {"amount": "1.00", "currency": "USD"})
-    assert (await cashier.get(path)).json() == draft
-    assert (await cashier.post("/v1/payments", json=payment())).status_code == 201
+    assert invoice["status"] == ("issued" if issue else "draft")
+    assert (await cashier.get(path)).json() == invoice
+    told = [m.body for m in await till.said("PaymentUnallocated") if m.body["payment_id"] == answer.json()["id"]]
+    assert [(t["reason"], t["invoice_id"]) for t in told] == [("currency_differs", invoice["id"])]
+    euros = await cashier.post("/v1/payments", json=payment(invoice_id=invoice["id"]))
+    assert (euros.status_code, euros.json()["status"]) == (201, "allocated")
 
 
 # ------------------------------------------------------------------------------------------------ who asks

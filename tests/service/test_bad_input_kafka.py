@@ -194,6 +194,37 @@ async def test_a_command_of_another_tenant_reaches_nothing_of_this_one(post: Pos
     after = await house.rows("select stream, version from events where tenant = $1 order by position", house.tenant)
     assert after[: len(before)] == before
     assert not [row for row in after[len(before) :] if id_of(invoice) in row["stream"]]
+    assert await house.said("InvoiceCancelled") == []
+
+
+async def test_a_command_of_another_tenant_sees_nothing_of_this_one(post: Post) -> None:
+    """Our open invoice of a deal is no reason not to make theirs, and not among the others they are warned of (D43)."""
+    house, deal, ours, theirs = post.house, str(uuid4()), str(uuid4()), str(uuid4())
+    await post.deliver(house.record(create_invoice(ours, deal_id=deal)))
+    await house.forget()
+    command = house.record(create_invoice(theirs, deal_id=deal, skip_if_open_exists=True))
+    await post.beside_a_good_one(header("ce_tenantid", str(uuid4()).encode())(command))
+
+    (created,) = [m.body for m in await house.said("InvoiceCreated") if m.body["invoice_id"] == id_of(theirs)]
+    assert created["other_open"] == []
+
+
+async def test_an_event_of_another_tenant_changes_nothing_of_this_one(post: Post) -> None:
+    """What the other tenant says of a deal with the same id is kept as theirs; our invoice is for our customer, in our words."""
+    house, deal, theirs = post.house, str(uuid4()), str(uuid4())
+    await post.deliver(house.record(deal_created(deal), subject=f"deal/{deal}"))
+    foreign = house.record(deal_created(deal, title="Theirs", currency="USD"), subject=f"deal/{deal}")
+    await post.beside_a_good_one(header("ce_tenantid", theirs.encode())(foreign))
+
+    rows = await house.rows("select tenant, title, currency from deals_v1 where id = $1", deal)
+    assert {str(row["tenant"]): (row["title"], row["currency"]) for row in rows} == {
+        str(house.tenant): ("Roof 2026", "EUR"),
+        theirs: ("Theirs", "USD"),
+    }
+    key = await house.key("billing:read", "billing:write")
+    async with house.client(key) as client:
+        made = await client.post("/v1/invoices", json={"deal_id": deal, "fill_from_deal": True})
+    assert (made.status_code, made.json()["title"], made.json()["currency"]) == (201, "Roof 2026", "EUR")
 
 
 async def test_a_message_without_a_key_is_handled(post: Post) -> None:
@@ -204,12 +235,19 @@ async def test_a_message_without_a_key_is_handled(post: Post) -> None:
 
 
 async def test_a_clock_a_year_ahead_changes_no_time_of_ours(post: Post) -> None:
-    ahead, invoice = NOW + timedelta(days=366), str(uuid4())
-    command = post.house.record(create_invoice(invoice, deal_id=str(uuid4())))
-    await post.beside_a_good_one(header("ce_time", instant(ahead).encode())(command))
+    house, ahead, invoice, quote = post.house, NOW + timedelta(days=366), str(uuid4()), id_of(str(uuid4()))
+    fields = create_invoice(invoice, deal_id=str(uuid4())).model_dump(exclude={"request_id", "invoice_id", "issue"})
+    for command in (
+        create_invoice(invoice, deal_id=str(uuid4())),
+        billing.CreateQuote(request_id=quote, quote_id=quote, valid_for_days=30, **fields),
+    ):
+        await post.beside_a_good_one(header("ce_time", instant(ahead).encode())(house.record(command)))
 
-    (drafted,) = await post.house.rows("select recorded_at from events where stream = $1", f"invoice-{id_of(invoice)}")
-    assert drafted["recorded_at"] < ahead
+    (drafted,) = await house.rows("select recorded_at from events where stream = $1", f"invoice-{id_of(invoice)}")
+    (made,) = await house.rows("select created_at from invoices_v1 where id = $1", id_of(invoice))
+    (quoted,) = await house.rows("select created_at, valid_until from quotes_v1 where id = $1", quote)
+    assert {drafted["recorded_at"], made["created_at"], quoted["created_at"]} == {NOW}
+    assert quoted["valid_until"] == NOW.date() + timedelta(days=30)
 
 
 async def test_after_all_that_the_consumer_still_works(post: Post) -> None:
