@@ -216,6 +216,8 @@ def meaning_of(error: Exception) -> Exception:
 def _connection_is_gone(driver: BaseException, error: Exception) -> bool:
     if isinstance(error, DBAPIError) and error.connection_invalidated:
         return True
+    if isinstance(driver, asyncpg.InternalClientError):
+        return True  # a server that goes says so to a connection at rest; until its socket ends, this is all that can be had of it
     return isinstance(driver, asyncpg.InterfaceError | InterfaceError) and "clos" in str(driver)
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 from uuid import uuid4
 
 import asyncpg
 import pytest
 from sqlalchemy import text
+from sqlalchemy.engine import make_url
 
 from shared.es.errors import Conflict, Unavailable
 from shared.es.recorded import Context, Recorded, Stream
@@ -19,9 +23,10 @@ from shared.runtime.clock import now
 from shared.runtime.database import Database
 from shared.runtime.migrate import migrate, schema_is_ready
 from shared.runtime.service import Kit
+from shared.testing.faults import LOOPBACK
 from shared.testing.stack import Stack
 from tests.kit import toy
-from tests.kit.settling import until
+from tests.kit.settling import until, until_true
 
 UNWALLED = """
 select c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace
@@ -83,6 +88,60 @@ async def test_a_connection_that_dies_is_unavailable_and_the_next_one_works(kit:
     await admin.close()
     async with kit.database.transaction() as tx:
         assert await tx.raw.fetchval("select 1") == 1
+
+
+async def test_last_words_come_before_the_end_and_nobody_is_surprised_in_between(stack: Stack) -> None:
+    """A server that goes says so to connections at rest too. Until its socket ends, one of them looks fit, and is not."""
+    url = make_url(await stack.fresh_database("toy"))
+    said, end = asyncio.Event(), asyncio.Event()
+    async with _keeping_the_end_back(url.port or 0, said, end) as port:
+        own = Database(url.set(host=LOOPBACK, port=port).render_as_string(hide_password=False), "toy", pool=1)
+        async with own.raw() as raw:
+            backend = await raw.fetchval("select pg_backend_pid()")
+        admin = await asyncpg.connect(stack.admin_url)
+        await admin.execute("select pg_terminate_backend($1)", backend)
+        await admin.close()
+        await said.wait()
+        with pytest.raises(Unavailable):
+            async with own.transaction() as tx:
+                await tx.raw.fetchval("select 1")
+        end.set()
+        await until_true(lambda: _works(own))
+        await own.close()
+
+
+@asynccontextmanager
+async def _keeping_the_end_back(port: int, said: asyncio.Event, end: asyncio.Event) -> AsyncIterator[int]:
+    """A way to the server on which everything passes, but for the end of its answers. `said`: all of them have arrived."""
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while chunk := await reader.read(65536):
+                writer.write(chunk)
+                await writer.drain()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        answers, questions = await asyncio.open_connection(LOOPBACK, port)
+        asking = asyncio.create_task(pump(reader, questions))
+        await pump(answers, writer)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        said.set()
+        await end.wait()
+        writer.close()
+        await asking
+        questions.close()
+
+    async with await asyncio.start_server(serve, LOOPBACK, 0) as listening:
+        yield listening.sockets[0].getsockname()[1]
+
+
+async def _works(database: Database) -> bool:
+    try:
+        async with database.transaction() as tx:
+            return bool(await tx.raw.fetchval("select 1"))
+    except Unavailable:
+        return False
 
 
 async def test_a_connection_that_died_at_rest_is_not_given_out(kit: Kit, stack: Stack) -> None:
