@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import asyncpg
 
 from shared.messaging.envelope import unpack
+from tests.chaos import money
 from tests.chaos.ground import Ground
+from tests.chaos.laws import EVENTS, Law, broken
 
 SERVICES = ("deals", "automation", "billing", "scheduler", "notifications")
 
@@ -36,7 +38,8 @@ class Books:
     async def open(self) -> None:
         """From now on everything is noted."""
         for service in SERVICES:
-            await (await self._connection(service)).execute(OPENED)
+            views = EVENTS + (money.VIEWS if service == "billing" else "")
+            await (await self._connection(service)).execute(OPENED + views)
 
     async def close(self) -> None:
         for connection in self._connections.values():
@@ -56,6 +59,11 @@ class Books:
         """The same of every service."""
         answers: Sequence[list[asyncpg.Record]] = await asyncio.gather(*(self.ask(service, question) for service in SERVICES))
         return dict(zip(SERVICES, answers, strict=True))
+
+    async def breaches(self, service: str, laws: Iterable[Law]) -> list[str]:
+        """A sentence for each thing in this service's database that breaks one of these laws."""
+        found = await broken(await self._connection(service), laws)
+        return [f"{service}: not so that {law}: {what}" for law, breaches in found.items() for what in breaches]
 
     async def said(self, service: str) -> list[tuple[str, str, tuple[bytes, tuple[tuple[str, bytes], ...], bytes]]]:
         """Topic, id and content of everything that was ever in this outbox."""

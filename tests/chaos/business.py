@@ -29,6 +29,7 @@ rules:
   - id: link
     type: create_payment_link
     name: Payment link
+    timing: { after: arrival, offset: 2s }
     execution: after_previous
     settings: { reuse_existing: true }
   - id: mail
@@ -47,6 +48,11 @@ triggers:
     acting_user: responsible
 """
 
+WAYS = ("whole", "whole", "whole", "halves", "excess", "back")
+"""How a customer pays: at once; in two halves, the later one reported first; too much; or all of it, and it goes back later."""
+TOO_MUCH = 500
+"""Minor units that stay as the customer's credit (D26)."""
+
 STAGES = (("new", "process"), (ORDERING, "process"), (PAID, "process"), ("won", "success"), ("lost", "failure"))
 
 
@@ -59,11 +65,35 @@ class Order:
     deal: str
     email: str
     amount: str
+    way: str
+
+    @property
+    def owed(self) -> int:
+        """In cents."""
+        return int(self.amount.replace(".", ""))
+
+    @property
+    def charges(self) -> list[int]:
+        """What the customer lets the provider take, in cents: his own record of it."""
+        match self.way:
+            case "halves":
+                return [self.owed // 2, self.owed - self.owed // 2]
+            case "excess":
+                return [self.owed + TOO_MUCH]
+            case _:
+                return [self.owed]
+
+    @property
+    def buttons(self) -> dict[str, str]:
+        """On the provider's page."""
+        if self.way == "excess":
+            return {"button": "excess", "amount": f"{self.charges[0] // 100}.{self.charges[0] % 100:02}"}
+        return {"button": "pay", "out_of_order": "on" if self.way == "halves" else ""}
 
 
 @dataclass(eq=False)
 class Business:
-    """`deadline`: a moment of the monotonic clock by which everything has to have happened."""
+    """`deadline`: a moment of the monotonic clock by which everything has to have happened. `checkouts`: pages at the provider."""
 
     client: Client
     seed: int
@@ -75,13 +105,15 @@ class Business:
     tenant: str = ""
     mails: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     paid: set[str] = field(default_factory=set)
+    checkouts: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.orders = [self._order(n) for n in range(self.count)]
 
     def _order(self, n: int) -> Order:
         contact, deal = (str(uuid5(NAMESPACE, f"{self.seed}/{kind}/{n}")) for kind in ("contact", "deal"))
-        return Order(n, contact, deal, f"customer.{n}.{self.seed}@example.org", f"{100 + n}.00")
+        way = random.Random(f"way {self.seed} {n}").choice(WAYS)
+        return Order(n, contact, deal, f"customer.{n}.{self.seed}@example.org", f"{100 + n}.00", way)
 
     # ----------------------------------------------------------------------------------------------------- before
     async def open(self) -> None:
@@ -125,6 +157,8 @@ class Business:
         await self._pay(order, next(link for link in mail["links"] if "/pay/" in link), chance)
         self.paid.add(order.deal)
         await self.until(f"deal {order.deal} is moved by its payment", lambda: self._moved(order))
+        if order.way == "back":
+            await self._give_back(order, chance)
 
     async def _sell(self, order: Order) -> None:
         client, key = self.client, f"{self.seed}-{order.number}"
@@ -145,14 +179,29 @@ class Business:
         client, attempt = self.client, f"{self.seed}-{order.number}"
         await client.page(link)
         begun = await client.page(f"{link}/checkouts", {"attempt": attempt}, expect=(303,))
-        page = await client.page(begun.headers["location"])
+        self.checkouts[order.deal] = begun.headers["location"]
+        form = {**order.buttons, "attempt": attempt, "twice": "on" if chance.random() < 1 / 2 else ""}
+        form["delay"] = str(chance.randint(1, 4)) if chance.random() < 1 / 3 else "0"
+        for _ in range(chance.randint(1, 2)):
+            await self._press(order, form)
+
+    async def _give_back(self, order: Order, chance: random.Random) -> None:
+        """The provider returns the money, and says so, perhaps twice."""
+        await self._press(order, {"button": "refund", "attempt": "back", "twice": "on" if chance.random() < 1 / 2 else ""})
+        await self.until(f"the money of deal {order.deal} went back", lambda: self._went_back(order))
+
+    async def _press(self, order: Order, form: dict[str, str]) -> None:
+        """On the page of the checkout as it was when it was opened: a button that was pressed already is pressed again."""
+        checkout = self.checkouts[order.deal]
+        page = await self.client.page(checkout)
         action = re.search(r'action="([^"]+)"', page.text)
         if action is None:
             raise GaveUp(f"the provider's page has no form: {page.text[:300]}")
-        form = {"button": "pay", "attempt": attempt, "twice": "on" if chance.random() < 1 / 2 else ""}
-        form["delay"] = str(chance.randint(1, 4)) if chance.random() < 1 / 3 else "0"
-        for _ in range(chance.randint(1, 2)):
-            await client.page(str(page.url.join(action[1])), form, expect=(303,))
+        await self.client.page(str(page.url.join(action[1])), form, expect=(303,))
+
+    async def _went_back(self, order: Order) -> bool | None:
+        found = (await self.client.get("billing", "/v1/payments", deal_id=order.deal))["items"]
+        return True if any(payment["status"] == "refunded" for payment in found) else None
 
     async def _moved(self, order: Order) -> bool | None:
         deal = await self.client.get("deals", f"/v1/deals/{order.deal}")

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import json
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
-from shared.http.ops import Operations
-from shared.runtime.health import Figures, Health
+from shared.runtime.clock import monotonic
 from shared.runtime.service import Service
-from shared.runtime.worker import opened
+from tests.chaos import money, principals
 from tests.chaos.books import SERVICES, Books
-from tests.chaos.business import PAID, Business
+from tests.chaos.business import PAID, TOO_MUCH, Business
+from tests.chaos.client import GaveUp
 from tests.chaos.topics import Record, firsts
 
 Findings = list[str]
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,13 +47,21 @@ def exactly_one(what: str, wanted: Iterable[str], found: Iterable[str | None]) -
     return wrong + [f"{what} for {one}, who did not ask" for one in counted if one not in expected]
 
 
+def exactly_as_often(what: str, wanted: Iterable[str], found: Iterable[str]) -> Findings:
+    """The same for what may be wanted more than once."""
+    expected, counted = Counter(wanted), Counter(found)
+    both = sorted(expected.keys() | counted.keys())
+    return [f"{what} {one}: {counted[one]}, not {expected[one]}" for one in both if counted[one] != expected[one]]
+
+
 # ---------------------------------------------------------------------------------------------------------- business
 async def invoices(e: Evidence) -> Findings:
-    """One a deal, issued and paid: on the topic, in the table, over HTTP; numbers without a gap. (I12)"""
+    """One a deal, issued and paid, or paid back: on the topic, in the table, over HTTP; numbers without a gap. (I12)"""
     wrong = exactly_one("InvoiceCreated", e.deals, (b["deal_id"] for b in e.heard("billing.InvoiceCreated")))
     rows = await e.books.ask("billing", "select id, deal_id, number, status from invoices_v1")
     wrong += exactly_one("row of invoices", e.deals, (row["deal_id"] for row in rows))
-    wrong += [f"invoice {row['id']} is {row['status']}" for row in rows if row["status"] != "paid"]
+    wanted = {order.deal: "refunded" if order.way == "back" else "paid" for order in e.business.orders}
+    wrong += [f"invoice {row['id']} is {row['status']}" for row in rows if row["status"] != wanted.get(row["deal_id"])]
     wrong += exactly_one("InvoicePaid", (row["id"] for row in rows), (b["invoice_id"] for b in e.heard("billing.InvoicePaid")))
     numbers = sorted(int(str(row["number"]).rsplit("-", 1)[-1]) for row in rows if row["number"])
     if numbers != list(range(1, len(rows) + 1)):
@@ -70,12 +80,40 @@ async def links(e: Evidence) -> Findings:
 
 
 async def payments(e: Evidence) -> Findings:
-    """One a deal, over its amount, however often the provider said so. (I13, I16)"""
-    rows = await e.books.ask("billing", "select id, deal_id, amount, unapplied from payments_v1")
-    wrong = exactly_one("payment", e.deals, (row["deal_id"] for row in rows))
-    amounts = {order.deal: int(order.amount.replace(".", "")) for order in e.business.orders}
-    wrong += [f"payment {r['id']} over {r['amount']}, {r['unapplied']} unapplied" for r in rows if r["amount"] != amounts.get(r["deal_id"])]
-    return wrong + [f"payment {row['id']} has {row['unapplied']} unapplied" for row in rows if row["unapplied"]]
+    """What each customer let the provider take, once, however often that was reported. (I13)"""
+    rows = await e.books.ask("billing", "select id, deal_id, amount, unapplied, refunded from payments_v1")
+    wanted = [f"{amount} of {order.deal}" for order in e.business.orders for amount in order.charges]
+    wrong = exactly_as_often("payment", wanted, (f"{row['amount']} of {row['deal_id']}" for row in rows))
+    orders = {order.deal: order for order in e.business.orders}
+    for row in rows:
+        way = orders[row["deal_id"]].way if row["deal_id"] in orders else ""
+        extra, back = TOO_MUCH if way == "excess" else 0, row["amount"] if way == "back" else 0
+        if (row["unapplied"], row["refunded"]) != (extra, back):
+            wrong.append(f"payment {row['id']}, paid {way}, has {row['unapplied']} unapplied and {row['refunded']} refunded")
+    return wrong
+
+
+async def conserved(e: Evidence) -> Findings:
+    """No cent appears or disappears between payments, invoices, credit notes and credit. (I15)"""
+    return await e.books.breaches("billing", money.CONSERVED)
+
+
+async def never_overcharged(e: Evidence) -> Findings:
+    """No link takes more than its amount, except as the customer's credit. (I16)"""
+    return await e.books.breaches("billing", money.NEVER_OVERCHARGED)
+
+
+async def agrees_with_the_provider(e: Evidence) -> Findings:
+    """The provider's own record, its pages and what customers pressed there say what billing says. (I13, I17)"""
+    wrong = await e.books.breaches("billing", money.AGREES)
+    for order in e.business.orders:
+        page = (await e.business.client.page(e.business.checkouts[order.deal])).text
+        shown = (await e.business.client.get("billing", "/v1/payments", deal_id=order.deal))["items"]
+        state = "refunded" if order.way == "back" else "paid"
+        wrong += [] if f"data-state={state}" in page else [f"the provider's page for {order.deal} does not say {state}"]
+        amounts = sorted(int(payment["amount"]["amount"].replace(".", "")) for payment in shown)
+        wrong += [] if amounts == sorted(order.charges) else [f"{order.deal} paid {order.charges}, HTTP shows {amounts}"]
+    return wrong
 
 
 async def mails(e: Evidence) -> Findings:
@@ -206,28 +244,97 @@ async def one_relay(e: Evidence) -> Findings:
     return wrong
 
 
-# ---------------------------------------------------------------------------------------------------------- views
-async def views(e: Evidence) -> Findings:
-    """Each view is emptied, filled again from its streams as the operator's verb does it, and is what it was. (I27)"""
+# ---------------------------------------------------------------------------------------------------------- who and why
+async def principals_and_causes(e: Evidence) -> Findings:
+    """Every change in every service names who made it, who is known, and what caused it, which is known too. (I25)"""
+    return [breach for service in SERVICES for breach in await e.books.breaches(service, principals.LAWS)]
+
+
+CONTEXTS = "select id::text as id, tenant::text as tenant, correlation_id, causation_id, hops from events"
+
+
+async def chains(e: Evidence) -> Findings:
+    """A message bears the context of its event; what it causes stays in its tenant and its chain, one hop further. (I24, I25)"""
+    said = {record.id: record for record in firsts(e.records)}
+    contexts = await e.books.ask_all(CONTEXTS)
+    return [f"{service}: {finding}" for service, rows in contexts.items() for row in rows for finding in strays(said, row)]
+
+
+def strays(said: Mapping[str, Record], event: Mapping[str, Any]) -> Findings:
+    """How an event departs from what it was said as, or from the message that caused it. `said`: messages by id."""
+    own, cause = said.get(event["id"]), said.get(event["causation_id"])
     wrong: Findings = []
-    for service in SERVICES:
-        described: Service = importlib.import_module(f"services.{service}.service").SERVICE
-        async with opened(described, e.business.client.ground.settings(service)) as kit:
-            operations = Operations(kit, Health(), Figures(kit.database))
-            for view in sorted({view.table.name for handler in described.handlers for view in handler.views}):
-                wrong += await _rebuilt(e, operations, view)
+    if own and own.context != (event["tenant"], event["correlation_id"], event["causation_id"], event["hops"]):
+        wrong.append(f"{own.type} {own.id} was said as {own.context}, its event is {tuple(event.values())[1:]}")
+    if cause and (cause.tenant, cause.correlation) != (event["tenant"], event["correlation_id"]):
+        wrong.append(f"event {event['id']} left the chain or the tenant of its cause {cause.type} {cause.id}")
+    if cause and event["hops"] not in (cause.hops, cause.hops + 1):
+        wrong.append(f"event {event['id']} has {event['hops']} hops, its cause {cause.type} {cause.hops}")
     return wrong
 
 
-async def _rebuilt(e: Evidence, operations: Operations, view: str) -> Findings:
-    service = operations.service
+async def audited(e: Evidence) -> Findings:
+    """Who tries a wrong key and who rebuilds a view stands in the audit once, by name, over HTTP as in the table. (I25, T19)"""
+    found = await asyncio.gather(*(_audited(e, service) for service in SERVICES))
+    return [finding for findings in found for finding in findings]
+
+
+async def _audited(e: Evidence, service: str) -> Findings:
+    client, id = e.business.client, e.business.client.ground.key.split("_")[2]
+    for _ in range(3):
+        await client.try_the_door(service, "/ops/parked")
+    actor = (await e.books.ask(service, "select actor from credentials_v1 where id = $1", id))[0]["actor"]
+    wanted = [f"view.rebuilt {view} by {actor}" for view in views_of(service)] + [f"key.refused /ops/parked by credential:{id}"]
+    found = await _when(lambda: _audit(e, service), lambda rows: len(rows) >= len(wanted))
+    shown = (await client.get(service, "/ops/audit"))["items"]
+    over_http = exactly_as_often(f"{service}: audit over HTTP", found, (f"{r['action']} {r['ref']} by {r['principal']}" for r in shown))
+    return exactly_as_often(f"{service}: audit", wanted, found) + over_http
+
+
+async def _audit(e: Evidence, service: str) -> list[str]:
+    return [row["row"] for row in await e.books.ask(service, "select format('%s %s by %s', action, ref, principal) as row from audit")]
+
+
+async def _when(look: Callable[[], Awaitable[Found]], enough: Callable[[Found], bool]) -> Found:
+    """What was found once it is enough, or after ten seconds."""
+    deadline = monotonic() + 10
+    while not enough(found := await look()) and monotonic() < deadline:
+        await asyncio.sleep(0.05)
+    return found
+
+
+# ---------------------------------------------------------------------------------------------------------- views
+async def views(e: Evidence) -> Findings:
+    """Each view is emptied, filled again from its streams as the operator's verb does it, and is what it was. (I27)"""
+    found = await asyncio.gather(*(_rebuilt_one_by_one(e, service) for service in SERVICES))
+    return [finding for findings in found for finding in findings]
+
+
+async def _rebuilt_one_by_one(e: Evidence, service: str) -> Findings:
+    return [finding for view in views_of(service) for finding in await _rebuilt(e, service, view)]
+
+
+def views_of(service: str) -> list[str]:
+    described: Service = importlib.import_module(f"services.{service}.service").SERVICE
+    return sorted({view.table.name for handler in described.handlers for view in handler.views})
+
+
+async def _rebuilt(e: Evidence, service: str, view: str) -> Findings:
     before = await _rows(e, service, view)
     await e.books.ask(service, f"delete from {view}")
-    await operations.rebuild_now(view, "chaos")
+    await e.business.client.act(service, "/ops/rebuilds", {"view": view})
+    runs = await _when(lambda: _runs(e, service, view), lambda runs: runs[0] != "running")
+    if runs != ["done"]:
+        raise GaveUp(f"the rebuild of {service}.{view} is {runs}")
     after = await _rows(e, service, view)
     lost, new = before - after, after - before
     differ = f"{service}.{view}: {sum(lost.values())} rows differ from the rebuilt ones, the first {_first(lost)} is {_first(new)}"
     return [differ] if lost or new else []
+
+
+async def _runs(e: Evidence, service: str, view: str) -> list[str]:
+    items = (await e.business.client.get(service, "/ops/rebuilds"))["items"]
+    return [run["status"] for run in items if run["view"] == view]
 
 
 def _first(rows: Counter[str]) -> str:
@@ -242,6 +349,9 @@ CHECKS: tuple[Callable[[Evidence], Awaitable[Findings]], ...] = (
     invoices,
     links,
     payments,
+    conserved,
+    never_overcharged,
+    agrees_with_the_provider,
     mails,
     moves,
     runs,
@@ -251,5 +361,8 @@ CHECKS: tuple[Callable[[Evidence], Awaitable[Findings]], ...] = (
     ordered,
     applied,
     one_relay,
+    principals_and_causes,
+    chains,
     views,
+    audited,
 )

@@ -56,6 +56,16 @@ class Client:
                 raise GaveUp(f"{path} with the key {key} was answered {answer.text[:300]!r}, then {again.text[:300]!r}")
         return answer.json()
 
+    async def act(self, service: str, path: str, body: Any, expect: tuple[int, ...] = (202,)) -> Any:
+        """An operator's verb, said once: it has no key, and twice would be two."""
+        return (await self._until_definite("POST", f"{self._at[service]}{path}", expect, json=body, headers=self._key)).json()
+
+    async def try_the_door(self, service: str, path: str) -> None:
+        """With the operator's key, but for its secret. Raises GaveUp when that lets anybody in."""
+        key = self.ground.key
+        wrong = {"authorization": f"Bearer {key[:-8]}{key[-8:][::-1].swapcase()}"}
+        await self._until_definite("GET", f"{self._at[service]}{path}", (401,), headers=wrong)
+
     async def page(self, url: str, form: dict[str, str] | None = None, expect: tuple[int, ...] = (200,)) -> httpx.Response:
         """What a customer's browser gets, redirects not followed."""
         return await self._until_definite("GET" if form is None else "POST", url, expect, data=form)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -20,6 +21,7 @@ from deploy.local.process import Running, last_lines, own_folder, remembered
 from deploy.local.state import REPOSITORY, State
 from shared.runtime.clock import monotonic
 from shared.runtime.settings import Settings
+from tests.chaos import armed
 from tests.chaos.world import READY
 
 START, DRAIN = 120.0, 100.0
@@ -64,6 +66,14 @@ class Ground:
         assert self.world.stdin is not None
         self.world.stdin.write(f"{what} {link}\n".encode())
         self.world.stdin.flush()
+
+    def plant(self, service: str, failpoints: str) -> None:
+        """The service crashes there, or nowhere any more if the text is empty."""
+        armed.tell(self.state.of_service(service), failpoints)
+
+    def last_words(self, service: str) -> list[str]:
+        """Names of the failpoints at which it was killed so far, in order."""
+        return re.findall(r"^failpoint (\S+): SIGKILL$", self.state.log(service).read_text(errors="replace"), re.MULTILINE)
 
     def settings(self, service: str) -> Settings:
         """For an operator's verbs on that service's database, past the proxy."""

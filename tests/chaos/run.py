@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from shared.runtime.clock import monotonic
 from shared.testing.stack import run_folder
+from tests.chaos.again import republished
 from tests.chaos.books import Books
 from tests.chaos.business import Business
 from tests.chaos.calm import calm
 from tests.chaos.check import CHECKS, Evidence
 from tests.chaos.client import Client, GaveUp
 from tests.chaos.ground import Ground, standing
-from tests.chaos.storm import Weather, drawn, rage
+from tests.chaos.storm import Fault, Weather, crashed, drawn, rage
 from tests.chaos.topics import Echo, read_all
 
 AFTER = 240.0
@@ -98,7 +99,8 @@ async def _stormed(plan: Plan, ground: Ground, business: Business, say: Say) -> 
     report = Report({"every order is paid and moved": [], "calm": []})
     with Echo(ground.bootstrap, plan.seed) as echo:
         trade = asyncio.create_task(business.trade(plan.weather.seconds))
-        struck = await rage(ground, drawn(plan.seed, plan.weather), plan.weather.seconds, say)
+        faults = drawn(plan.seed, plan.weather)
+        struck = await rage(ground, faults, plan.weather.seconds, say)
         say(f"the storm is over: {struck} faults struck; {len(business.paid)} of {plan.deals} orders are paid")
         try:
             await trade
@@ -106,6 +108,7 @@ async def _stormed(plan: Plan, ground: Ground, business: Business, say: Say) -> 
         except GaveUp as gave_up:
             report.findings["every order is paid and moved"].append(str(gave_up))
             say(f"given up: {gave_up}")
+    report.findings["crashes"] = _crashes(ground, faults, say)
     said = business.client.said
     say(f"requests: {said['answered']} answered, {said['again']} sent again without answer, {said['repeated']} repeated after it")
     say(f"said again on topics by a stranger: {echo.said}" + (f"; it failed: {echo.failed!r}" if echo.failed else ""))
@@ -113,9 +116,16 @@ async def _stormed(plan: Plan, ground: Ground, business: Business, say: Say) -> 
     return report
 
 
+def _crashes(ground: Ground, faults: Sequence[Fault], say: Say) -> list[str]:
+    """A place that is not reached is told. If none is, the storm was not what it says it is."""
+    came, missed = crashed(ground, faults)
+    say(f"crashed at failpoints: {', '.join(came) or 'none'}" + (f"; not reached: {', '.join(missed)}" if missed else ""))
+    return [f"none of {len(missed)} failpoints was reached"] if missed and not came else []
+
+
 async def _check(evidence: Evidence, report: Report, say: Say) -> None:
     say(f"{len(evidence.records)} records on the topics")
-    for check in CHECKS:
+    for check in (*CHECKS, republished):
         try:
             report.findings[check.__name__] = await check(evidence)
         except (GaveUp, KeyError, ValueError) as error:

@@ -36,6 +36,18 @@ class Record:
     subject: str
     tenant: str
     sequence: int
+    correlation: str
+    causation: str
+    hops: int
+
+    @property
+    def context(self) -> tuple[str, str, str, int]:
+        """Tenant, chain, cause and hops, which are those of the event that said it."""
+        return self.tenant, self.correlation, self.causation, self.hops
+
+    @property
+    def place(self) -> tuple[str, int, int]:
+        return self.topic, self.partition, self.offset
 
     @property
     def content(self) -> tuple[bytes, tuple[tuple[str, bytes], ...], bytes]:
@@ -63,6 +75,9 @@ def _record(message: Message) -> Record:
         subject=said.get("ce_subject", ""),
         tenant=said.get("ce_tenantid", ""),
         sequence=int(said.get("ce_sequence", "0")),
+        correlation=said.get("ce_correlationid", ""),
+        causation=said.get("ce_causationid", ""),
+        hops=int(said.get("ce_hops", "0")),
     )
 
 

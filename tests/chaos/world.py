@@ -12,11 +12,14 @@ import asyncio
 import os
 import signal
 import sys
+from dataclasses import fields, replace
 from pathlib import Path
 
 from deploy.local.kafka import Kafka
 from deploy.local.network import free_ports
 from deploy.local.parts import Part
+from deploy.local.process import Launch
+from deploy.local.services import ServicePart
 from deploy.local.stack import PORTS, SERVICES, Stack, Yours, service_part_of, stack
 from deploy.local.state import State
 from deploy.local.supervisor import Supervisor
@@ -36,7 +39,7 @@ def told(state: State, ports: dict[str, int], proxies: dict[str, FaultProxy], br
     """What `make up` starts, but services reach PostgreSQL and Kafka through the proxies only."""
     plain = stack(state, ports, OWN, say)
     seen = ports | {name: proxy.port for name, proxy in proxies.items()}
-    services = tuple(service_part_of(name, state, seen, OWN) for name in SERVICES)
+    services = tuple(armed(service_part_of(name, state, seen, OWN)) for name in SERVICES)
     kafka = _behind_a_proxy(plain, broker, proxies["kafka"].port)
     parts: tuple[Part, ...] = (kafka, *services)
     changed = {part.name: part for part in parts}
@@ -45,6 +48,18 @@ def told(state: State, ports: dict[str, int], proxies: dict[str, FaultProxy], br
         return tuple(tuple(changed.get(part.name, part) for part in group) for group in order)
 
     return Stack(instead(plain.started), instead(plain.drained))
+
+
+class Armed(ServicePart):
+    """The same service, which can be told where to crash."""
+
+    def launch(self) -> Launch:
+        argv = (sys.executable, "-m", "tests.chaos.armed", self.name, "serve")
+        return replace(ServicePart.launch(self), argv=argv)
+
+
+def armed(part: ServicePart) -> Armed:
+    return Armed(**{field.name: getattr(part, field.name) for field in fields(part)})
 
 
 def _behind_a_proxy(plain: Stack, broker: int, proxy: int) -> Kafka:
