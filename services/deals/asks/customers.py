@@ -54,8 +54,9 @@ def create_contact(asker: Asker, contact_id: UUID, values: Values) -> Addressed[
     form = str(form_id(asker.tenant, "contact"))
 
     def create(seen: Facts) -> CreateContact | None:
-        given = references.resolved(seen, values)
-        fields = contact.new_fields(given, seen.state(FIELD_SET, form))
+        own = seen.state(FIELD_SET, form)
+        given = references.resolved(seen, values, form=own)
+        fields = contact.new_fields(given, own)
         known = seen.state(CONTACT, str(contact_id))
         if known.exists:
             must_be_the_same(shown(known.fields, contact.KEPT), {n: v for n, v in shown(fields, contact.KEPT).items() if n in given})
@@ -67,10 +68,15 @@ def create_contact(asker: Asker, contact_id: UUID, values: Values) -> Addressed[
 
 def change_contact(asker: Asker, contact_id: UUID, changes: Values) -> Addressed[Any]:
     form = str(form_id(asker.tenant, "contact"))
+
+    def change(seen: Facts) -> ChangeContact:
+        own = seen.state(FIELD_SET, form)
+        return ChangeContact(references.resolved(seen, changes, form=own), own, asker.cause(seen))
+
     return Addressed(
         CONTACT,
         str(contact_id),
-        lambda seen: ChangeContact(references.resolved(seen, changes), seen.state(FIELD_SET, form), asker.cause(seen)),
+        change,
         reads=((FIELD_SET, form), *references.reads(changes)),
         finds=references.finds(changes),
     )
@@ -80,8 +86,9 @@ def create_company(asker: Asker, company_id: UUID, values: Values) -> Addressed[
     form = str(form_id(asker.tenant, "company"))
 
     def create(seen: Facts) -> CreateCompany | None:
-        given = references.resolved(seen, values)
-        fields = company.new_fields(given, seen.state(FIELD_SET, form))
+        own = seen.state(FIELD_SET, form)
+        given = references.resolved(seen, values, form=own)
+        fields = company.new_fields(given, own)
         known = seen.state(COMPANY, str(company_id))
         if known.exists:
             must_be_the_same(shown(known.fields, company.KEPT), {n: v for n, v in shown(fields, company.KEPT).items() if n in given})
@@ -93,10 +100,15 @@ def create_company(asker: Asker, company_id: UUID, values: Values) -> Addressed[
 
 def change_company(asker: Asker, company_id: UUID, changes: Values) -> Addressed[Any]:
     form = str(form_id(asker.tenant, "company"))
+
+    def change(seen: Facts) -> ChangeCompany:
+        own = seen.state(FIELD_SET, form)
+        return ChangeCompany(references.resolved(seen, changes, form=own), own, asker.cause(seen))
+
     return Addressed(
         COMPANY,
         str(company_id),
-        lambda seen: ChangeCompany(references.resolved(seen, changes), seen.state(FIELD_SET, form), asker.cause(seen)),
+        change,
         reads=((FIELD_SET, form), *references.reads(changes)),
     )
 

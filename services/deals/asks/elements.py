@@ -75,8 +75,8 @@ def create_deal(asker: Asker, new: NewDeal) -> Addressed[Any]:
         known = seen.state(DEAL, str(new.deal_id))
         if known.exists and new.once:
             return None
-        values = references.resolved(seen, new.fields, new.pointer)
         form = seen.state(FIELD_SET, _form(asker, "deal"))
+        values = references.resolved(seen, new.fields, new.pointer, form=form)
         by = asker.employee_id
         again = references.has_bought(seen, new.fields)
         fields = deal.new_fields(values, form, seen.now, created_by=by, repeat_customer=again, pointer=new.pointer)
@@ -106,7 +106,7 @@ def change_deal(asker: Asker, deal_id: UUID, changes: Values) -> Addressed[Any]:
     def change(seen: Facts) -> ChangeDealFields:
         repeated = references.has_bought(seen, changes) if new_customer else None
         form = seen.state(FIELD_SET, _form(asker, "deal"))
-        return ChangeDealFields(references.resolved(seen, changes), form, asker.cause(seen), repeated)
+        return ChangeDealFields(references.resolved(seen, changes, form=form), form, asker.cause(seen), repeated)
 
     return Addressed(
         DEAL,
@@ -273,8 +273,8 @@ def create_lead(asker: Asker, new: NewLead) -> Addressed[Any]:
     looks = ((views.OPEN_LEADS, customer),) if customer and new.skip_if_open_exists else ()
 
     def create(seen: Facts) -> CreateLead | None:
-        values = references.resolved(seen, new.fields)
         form = seen.state(FIELD_SET, _form(asker, "lead"))
+        values = references.resolved(seen, new.fields, form=form)
         fields = lead.new_fields(values, form, seen.now, created_by=asker.employee_id, source_deal_id=new.source_deal_id)
         known = seen.state(LEAD, str(new.lead_id))
         if known.exists:
@@ -296,10 +296,15 @@ def create_lead(asker: Asker, new: NewLead) -> Addressed[Any]:
 
 def change_lead(asker: Asker, lead_id: UUID, changes: Values) -> Addressed[Any]:
     customer = _customer_of(changes)
+
+    def change(seen: Facts) -> ChangeLeadFields:
+        form = seen.state(FIELD_SET, _form(asker, "lead"))
+        return ChangeLeadFields(references.resolved(seen, changes, form=form), form, asker.cause(seen))
+
     return Addressed(
         LEAD,
         str(lead_id),
-        lambda seen: ChangeLeadFields(references.resolved(seen, changes), seen.state(FIELD_SET, _form(asker, "lead")), asker.cause(seen)),
+        change,
         reads=((FIELD_SET, _form(asker, "lead")), *references.reads(changes)),
         exclusive=f"open-leads/{customer}" if customer else None,
         finds=references.finds(changes),

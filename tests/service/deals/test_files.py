@@ -23,6 +23,7 @@ from services.deals import settings as own
 from services.deals.asks.asker import Asker
 from services.deals.asks.files import remove_file
 from services.deals.asks.unreferenced import Unreferenced
+from services.deals.domain.field_set import form_id
 from services.deals.domain.origin import Origin
 from services.deals.storage import Incoming
 from services.notifications import replicas as notifications
@@ -32,7 +33,22 @@ from shared.es.recorded import Context
 from shared.messaging.batch import Item, handle_batch
 from shared.messaging.replica import Replica
 from shared.runtime.worker import Server, _bound
-from tests.service.deals.conftest import ANNA, INSTALLATION, MUSTER, PETRA, Asked, Furnished, id_of, key, made, roof, stage, tenant
+from tests.service.deals.conftest import (
+    ANNA,
+    INSTALLATION,
+    MUSTER,
+    PETRA,
+    SALES,
+    TENANT,
+    Asked,
+    Furnished,
+    id_of,
+    key,
+    made,
+    roof,
+    stage,
+    tenant,
+)
 from tests.service.house import House
 
 OFFER = b"%PDF-1.7\nan offer for a roof\n%%EOF"
@@ -321,6 +337,39 @@ async def test_another_tenant_sees_nothing_and_shares_nothing(house: House, anna
     assert (await anna.get(f"/v1/files/{file['id']}")).json()["state"] == "attached"
 
 
+@pytest.mark.parametrize(
+    ("element", "path", "new"),
+    [
+        ("deal", "deals", {"pipeline_id": SALES, "title": "x"}),
+        ("lead", "leads", {"title": "x"}),
+        ("contact", "contacts", {"last_name": "x"}),
+        ("company", "companies", {"name": "x"}),
+    ],
+)
+async def test_custom_fields_name_files_and_people_that_are_there(
+    anna: httpx.AsyncClient, element: str, path: str, new: dict[str, Any]
+) -> None:
+    fields = [
+        {"code": "plan", "label": "Plan", "field_type": "file", "multiple": True},
+        {"code": "by", "label": "By", "field_type": "user"},
+    ]
+    answer = await anna.patch(f"/v1/field-sets/{form_id(TENANT, element)}", json={"fields": fields}, headers={"If-Match": "*"})
+    if answer.status_code == 404:
+        await made(anna, "/v1/field-sets", kind="form", element_type=element, fields=fields)
+    file, gone = (await attached(anna))["id"], (await attached(anna))["id"]
+    await removed(anna, gone)
+
+    good = await made(anna, f"/v1/{path}", **new, custom={"plan": [file], "by": ANNA})
+    assert good["custom"] == {"plan": [file], "by": ANNA}
+    wrong = {"plan": [file, gone], "by": file}
+    places = [("#/custom/plan/1", "unknown_reference"), ("#/custom/by", "unknown_reference")]
+    created = await anna.post(f"/v1/{path}", json={**new, "custom": wrong})
+    changed = await anna.patch(f"/v1/{path}/{good['id']}", json={"custom": wrong}, headers={"If-Match": '"1"'})
+    for refused in (created, changed):
+        assert refused.status_code == 422
+        assert [("#" + fault["pointer"].lstrip("#"), fault["code"]) for fault in refused.json()["errors"]] == places
+
+
 # ------------------------------------------------------------------------------------------------------------- bad input
 @pytest.mark.parametrize(
     ("data", "name", "own", "status", "code", "place"),
@@ -493,6 +542,24 @@ async def test_an_upload_that_is_cut_leaves_nothing_behind(house: House, furnish
         writer.close()
         await until(lambda: contents(folder) == [])
     assert await house.said("FileAttached") == []
+
+
+async def test_an_upload_that_stands_still_is_given_up(
+    house: House, furnished: Furnished, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.http.forms.SECONDS", 0.3)
+    head = f"POST /v1/files HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {furnished.key}\r\nIdempotency-Key: k\r\n"
+    head += f"Content-Type: {OF_B}\r\nContent-Length: 5000000\r\n\r\n"
+    async with listening(house) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(head.encode() + PART)
+        try:
+            async with asyncio.timeout(10):
+                answer = await reader.readuntil(b"\r\n")
+        finally:
+            writer.close()
+    assert answer.startswith(b"HTTP/1.1 408")
+    assert contents(folder) == []
 
 
 async def test_a_large_file_is_never_whole_in_memory(house: House, furnished: Furnished, monkeypatch: pytest.MonkeyPatch) -> None:
