@@ -6,15 +6,17 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
 from dealwright.problems import Problem
 from deploy.local.network import LOOPBACK
 from deploy.local.problems import StackProblem
-from deploy.local.state import State, chosen_folder
 from shared.runtime.clock import new_id
+
+if TYPE_CHECKING:
+    from deploy.local.state import State
 
 URL, KEY, KEY_FILE = "DEALWRIGHT_API_URL", "DEALWRIGHT_API_KEY", "DEALWRIGHT_API_KEY_FILE"
 ATTEMPTS = 3
@@ -54,7 +56,7 @@ def _key(key_file: Path | None, environment: Mapping[str, str]) -> str | None:
 
 def _local(key: str | None) -> Place:
     """What `make up` or `make demo` started."""
-    state = State(chosen_folder(None))
+    state = _state()
     try:
         port = state.ports().get("automation")
     except StackProblem as problem:
@@ -62,6 +64,15 @@ def _local(key: str | None) -> Place:
     if port is None:
         raise Problem(f"No stack has run here ({state.folder}): `make demo` or `make up`, or say where the API is by --url or {URL}.")
     return Place(f"http://{LOOPBACK}:{port}", key or _operators_key(state))
+
+
+def _state() -> State:
+    """Loaded when it is asked for: where services only run, the packages of the stack are not installed."""
+    try:
+        from deploy.local.state import State, chosen_folder
+    except ImportError:
+        raise Problem(f"There is no stack on this machine: say where the API is by --url or {URL}.") from None
+    return State(chosen_folder(None))
 
 
 def _operators_key(state: State) -> str:

@@ -256,9 +256,10 @@ async def applied(office: Office, plan_id: str) -> tuple[int, str | None]:
 
 
 async def test_two_plans_that_add_the_same_rule_do_not_both_come_into_force(office: Office) -> None:
-    mine, theirs = await plan(office, WAITS), await plan(office, WAITS)
-    answers = await asyncio.gather(applied(office, mine["plan_id"]), applied(office, theirs["plan_id"]))
-    assert sorted(answers) == [(200, None), (409, "plan_outdated")]
+    """The first request is committed alone; the two behind it are decided together."""
+    before, mine, theirs = [await plan(office, text) for text in ("constants: { a: { value: b } }", WAITS, WAITS)]
+    answers = await asyncio.gather(*(applied(office, made["plan_id"]) for made in (before, mine, theirs)))
+    assert sorted(answers) == [(200, None), (200, None), (409, "plan_outdated")]
     assert len((await office.http.get("/v1/rules")).json()["items"]) == 1
 
 

@@ -77,7 +77,7 @@ def one_stage(*entries: Entry) -> Exported:
 
 @settings(max_examples=50)
 @given(st.lists(st.tuples(MAPS, TEXTS, st.booleans()), max_size=4))
-@example([({"a": "b\n\n\n"}, "", False), ({"a": "b\n\n\n"}, "c\n- d", True), ({"a": "\n"}, "", False)])
+@example([({"a": "b\nc\n\n\n"}, "", False), ({"a": "b\nc\n\n\n"}, "c\n- d", True), ({"a": "\n"}, "", False)])
 def test_what_is_set_aside_never_becomes_part_of_the_text(entries: list[tuple[Any, str, bool]]) -> None:
     found = one_stage(*(Entry(text, reason if aside else None) for text, reason, aside in entries))
     kept = [text for text, _, aside in entries if not aside]

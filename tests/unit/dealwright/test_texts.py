@@ -15,7 +15,7 @@ from dealwright.texts import read
 from services.automation.rule_sets.reading import documents_of
 
 FIRST = "# values\n---\nconstants: { a: { type: string } }\n---\nstage: s/one\n"
-SECOND = "stage: s/two\nrules:\n  - id: tell\n"
+SECOND = "constants: {}\n---\nstage: s/two\nrules:\n  - id: tell\n"
 
 
 @pytest.fixture
@@ -37,9 +37,9 @@ def test_several_files_are_sent_as_their_documents(files: list[Path]) -> None:
 
 def test_a_finding_is_placed_in_the_file_that_it_means(files: list[Path]) -> None:
     both = read(files)
-    found = both.placed({"pointer": "#/2/rules/0/id", "code": "bad_code", "detail": "No."})
-    assert (found["file"], found["line"], found["column"], found["pointer"]) == (str(files[1]), 3, 5, "#/0/rules/0/id")
-    assert list(showing.findings([found])) == [f"{files[1]}:3:5: bad_code at #/0/rules/0/id: No."]
+    found = both.placed({"pointer": "#/3/rules/0/id", "code": "bad_code", "detail": "No."})
+    assert (found["file"], found["line"], found["column"], found["pointer"]) == (str(files[1]), 5, 5, "#/1/rules/0/id")
+    assert list(showing.findings([found])) == [f"{files[1]}:5:5: bad_code at #/1/rules/0/id: No."]
     assert both.placed({"pointer": "#/1/stage"})["line"] == 5
     assert both.placed({"pointer": "#/text"})["file"] == str(files[0])
     assert both.placed({"pointer": "#/9/stage"})["file"] == str(files[1])
