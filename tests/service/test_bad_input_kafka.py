@@ -17,10 +17,10 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from services.billing.service import SERVICE
-from shared.contracts import billing
+from shared.contracts import billing, common, deals
 from shared.messaging import kafka
 from shared.messaging.consumer import Patience, consumer_of, topics_of
-from shared.messaging.envelope import instant
+from shared.messaging.envelope import instant, unpack
 from shared.messaging.kafka import Cluster
 from shared.messaging.records import KafkaRecord
 from shared.messaging.topics import Topic
@@ -227,6 +227,19 @@ async def test_an_event_of_another_tenant_changes_nothing_of_this_one(post: Post
     assert (made.status_code, made.json()["title"], made.json()["currency"]) == (201, "Roof 2026", "EUR")
 
 
+async def test_a_change_by_another_tenant_rests_on_nothing_of_this_one(post: Post) -> None:
+    """Theirs is a deal they never told of: what we know of ours is not taken for it."""
+    house, deal, theirs = post.house, str(uuid4()), str(uuid4())
+    await post.deliver(house.record(deal_created(deal), subject=f"deal/{deal}"))
+    changes = {"currency": common.Change(before="EUR", after="USD")}
+    change = deals.DealFieldsChanged(origin=origin(kind="person", id=None), deal_id=deal, visit_id=str(uuid4()), changes=changes)
+    await post.beside_a_good_one(header("ce_tenantid", theirs.encode())(house.record(change, subject=f"deal/{deal}")))
+
+    rows = await house.rows("select tenant, title, currency from deals_v1 where id = $1", deal)
+    assert [(row["title"], row["currency"]) for row in rows if row["tenant"] == house.tenant] == [("Roof 2026", "EUR")]
+    assert "Roof 2026" not in [row["title"] for row in rows if row["tenant"] != house.tenant]
+
+
 async def test_a_message_without_a_key_is_handled(post: Post) -> None:
     deal = str(uuid4())
     await post.beside_a_good_one(replace(post.house.record(deal_created(deal), id=deal), key=None))
@@ -235,19 +248,28 @@ async def test_a_message_without_a_key_is_handled(post: Post) -> None:
 
 
 async def test_a_clock_a_year_ahead_changes_no_time_of_ours(post: Post) -> None:
-    house, ahead, invoice, quote = post.house, NOW + timedelta(days=366), str(uuid4()), id_of(str(uuid4()))
+    house, ahead, invoice, quote, paper = post.house, NOW + timedelta(days=366), str(uuid4()), id_of(str(uuid4())), id_of(str(uuid4()))
+    await house.forget()
     fields = create_invoice(invoice, deal_id=str(uuid4())).model_dump(exclude={"request_id", "invoice_id", "issue"})
     for command in (
         create_invoice(invoice, deal_id=str(uuid4())),
         billing.CreateQuote(request_id=quote, quote_id=quote, valid_for_days=30, **fields),
+        billing.CreateSignDocument(request_id=paper, sign_document_id=paper, template_code="standard", fields={}, **_signed(fields)),
     ):
         await post.beside_a_good_one(header("ce_time", instant(ahead).encode())(house.record(command)))
 
     (drafted,) = await house.rows("select recorded_at from events where stream = $1", f"invoice-{id_of(invoice)}")
     (made,) = await house.rows("select created_at from invoices_v1 where id = $1", id_of(invoice))
     (quoted,) = await house.rows("select created_at, valid_until from quotes_v1 where id = $1", quote)
-    assert {drafted["recorded_at"], made["created_at"], quoted["created_at"]} == {NOW}
+    (signed,) = await house.rows("select created_at from sign_documents_v1 where id = $1", paper)
+    assert {drafted["recorded_at"], made["created_at"], quoted["created_at"], signed["created_at"]} == {NOW}
     assert quoted["valid_until"] == NOW.date() + timedelta(days=30)
+    said = [dict(unpack(row["headers"])) for row in await house.rows("select headers from outbox")]
+    assert len(said) > 3 and {headers["ce_time"] for headers in said} == {instant(NOW).encode()}
+
+
+def _signed(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: fields[name] for name in ("deal_id", "title", "responsible_id", "customer", "origin")}
 
 
 async def test_after_all_that_the_consumer_still_works(post: Post) -> None:
