@@ -106,7 +106,7 @@ fmt: $(READY)  ## sort imports and repair what ruff can repair
 	.venv/bin/ruff check --fix .
 schemas: $(READY)  ## write contract schemas and API documents; refuses a change that is not additive
 	$(PY) -m deploy.schemas
-chaos: $(READY)  ## a storm of kills, stops and cuts under load, then calm, then the invariants; SEED=7 repeats it
+chaos: $(READY)  ## a storm of kills, crashes, stops and cuts under load, then calm, then the invariants; SEED=7 repeats it
 	$(PY) -m tests.chaos $(if $(SEED),--seed $(SEED)) $(ARGS)
 bench: $(READY)  ## floor, product, floor, as ratios
 	$(PY) -m bench $(ARGS)

@@ -1,4 +1,4 @@
-"""A storm of kills, stops and cuts over orders that come in; then calm; then everything has to be there exactly once.
+"""A storm of kills, crashes, stops and cuts over orders that come in; then calm; then everything has to be there exactly once.
 
     python -m tests.chaos [--seed N] [--deals N] [--seconds N]
 

@@ -46,10 +46,12 @@ class Client:
         return answer.json() if answer.status_code != 404 else None
 
     async def post(self, service: str, path: str, body: Any, key: str, expect: tuple[int, ...] = (200, 201, 202)) -> Any:
-        """The JSON answer. One in three is asked again with the same key: the same status, the same body (I29)."""
+        """The JSON answer. One in three is asked again with the same key: the same status, the same body (I29).
+
+        Not so a refusal that is expected: it may rest on what is not known there yet, and nothing of it is kept."""
         headers = {**self._key, "idempotency-key": key}
         answer = await self._until_definite("POST", f"{self._at[service]}{path}", expect, json=body, headers=headers)
-        if self._chance.random() < 1 / 3:
+        if self._chance.random() < 1 / 3 and answer.is_success:
             again = await self._until_definite("POST", f"{self._at[service]}{path}", expect, json=body, headers=headers)
             self.said["repeated"] += 1
             if (again.status_code, again.content) != (answer.status_code, answer.content):
