@@ -774,7 +774,20 @@ def shown_findings(plan: Planned, text: str) -> list[Json]:
 
 
 def _severity(finding: Fault) -> str:
-    return "warning" if finding.code in WARNINGS else "error"
+    return "warning" if finding.code in (*WARNINGS, "not_allowed_for_author") else "error"
+
+
+def note_rights(door: Door, plan: Planned) -> None:
+    """Others may look at a plan that only one with the rights may apply (D67)."""
+    for change in plan.changes:
+        scope = scope_missing(door, change["definition"]) if is_published(change) else None
+        if scope is not None:
+            detail = f"{change['definition']['type']} needs the right {scope}."
+            plan.find(f"{change['pointer']}/type", "not_allowed_for_author", detail, change["stage"], change["key"])
+
+
+def is_published(change: Json) -> bool:
+    return change["kind"] == "rule" and change["change"] not in ("unchanged", "delete")
 
 
 def shown_change(change: Json) -> Json:
@@ -826,6 +839,7 @@ async def plan_rule_set(body: RuleText, door: Annotated[Door, WRITE]) -> Respons
     `waiting`: runs that have not begun and belong to a rule that gets a new version, is switched off or deleted, and what
     `keep`, `migrate` and `cancel` at the application would make of them. `elements`: how many there are on each stage named."""
     plan = await planned(door, body)
+    note_rights(door, plan)
     id = str(new_id())
     shown = {
         "plan_id": id,
@@ -907,7 +921,7 @@ async def apply_rule_set(body: Application, door: Annotated[Door, ACTIVATE]) -> 
     plan, _ = await door.state_at(PLAN, str(body.plan_id))
     changes = [change for change in plan.changes if change["change"] != "unchanged"]
     for change in changes:
-        if change["kind"] == "rule" and change["change"] != "delete":
+        if is_published(change):
             must_be_allowed(door, change["definition"])
 
     def apply(seen: Facts) -> ApplyPlan:

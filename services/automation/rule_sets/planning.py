@@ -335,7 +335,8 @@ class _Stage:
             above.append(Neighbour(str(text.get("id")), str(text.get("type")), str(checked.definition["execution"])))
             checks.append((checked, _here(self.world.rules, "rule_key", text.get("id"), self.place)))
         places = positions([row for _, row in checks], self.taken(self.world.rules, [row for _, row in checks], prune))
-        changes = [self.change("rule", checked, at, row, self.place) for (checked, row), at in zip(checks, places, strict=True)]
+        found = zip(texts, checks, places, strict=True)
+        changes = [self.change("rule", f"rules/{n}", checked, at, row, self.place) for (n, _), (checked, row), at in found]
         self.planned.changes.extend(changes)
         return changes
 
@@ -385,13 +386,14 @@ class _Stage:
         for finding in checked.findings:
             self.planned.find(f"{pointer}{finding.pointer}", finding.code, finding.detail, self.path, key)
 
-    def change(self, kind: str, checked: Checked, position: int, row: Row | None, place: StageName) -> Json:
-        """`before`: the fingerprint of what stands there, null for a new one."""
+    def change(self, kind: str, where: str, checked: Checked, position: int, row: Row | None, place: StageName) -> Json:
+        """`where` in the document; `before`: the fingerprint of what stands there, null for a new one."""
         definition = checked.definition
         differing = _differing(kind, row, definition, position)
         return {
             "kind": kind,
             "id": row["id"] if row else str(self.new_id()),
+            "pointer": f"{self.pointer}/{where}",
             "key": definition["id"],
             "stage": f"{place.pipeline}/{place.stage}",
             "change": "create" if row is None else _difference(kind, row, definition, position),
@@ -440,7 +442,8 @@ def _plan_group(wishes: Sequence[_Wish], prune: bool) -> None:
     others = (row for row in standing_on(wishes[0].target.stage_id, stage.world.triggers) if row["id"] not in kept)
     places = positions(rows, {row["position"] for row in others if row["state"] == "draft" or not prune})
     for wish, at in zip(wishes, places, strict=True):
-        stage.planned.changes.append(wish.stage.change("trigger", wish.checked, at, wish.row, wish.target))
+        where = wish.pointer.removeprefix(f"{wish.stage.pointer}/")
+        stage.planned.changes.append(wish.stage.change("trigger", where, wish.checked, at, wish.row, wish.target))
 
 
 def _here(rows: Sequence[Row], name: str, key: Any, place: StageName) -> Row | None:

@@ -186,6 +186,7 @@ async def test_a_rule_that_its_author_may_not_make_takes_all_others_with_it(desk
     text = RICH.partition("---\n")[2]
     refused = await desk.type("apply", desk.write(text.replace("{{const.house}}", "").replace("{{var.street}}", "")), "--yes")
     assert refused.code == 1 and refused.err.startswith("Nothing was applied: ") and "not_allowed_for_author" in refused.err
+    assert ": warning: not_allowed_for_author at #/0/rules/1/type: create_recurring_lead needs the right deals:write.\n" in refused.out
     assert await desk.in_force() == []
 
 
