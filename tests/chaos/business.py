@@ -48,8 +48,9 @@ triggers:
     acting_user: responsible
 """
 
-WAYS = ("whole", "whole", "whole", "halves", "excess", "back")
-"""How a customer pays: at once; in two halves, the later one reported first; too much; or all of it, and it goes back later."""
+WAYS = ("whole", "whole", "whole", "halves", "excess", "back", "refund")
+"""How a customer pays: at once; in two halves, the later one reported first; too much; or all of it, and later it goes back, because
+the provider says so, or because we ask it to."""
 TOO_MUCH = 500
 """Minor units that stay as the customer's credit (D26)."""
 
@@ -71,6 +72,10 @@ class Order:
     def owed(self) -> int:
         """In cents."""
         return int(self.amount.replace(".", ""))
+
+    @property
+    def goes_back(self) -> bool:
+        return self.way in ("back", "refund")
 
     @property
     def charges(self) -> list[int]:
@@ -158,7 +163,11 @@ class Business:
         self.paid.add(order.deal)
         await self.until(f"deal {order.deal} is moved by its payment", lambda: self._moved(order))
         if order.way == "back":
-            await self._give_back(order, chance)
+            await self._press(order, {"button": "refund", "attempt": "back", "twice": "on" if chance.random() < 1 / 2 else ""})
+        if order.way == "refund":
+            await self._ask_it_back(order)
+        if order.goes_back:
+            await self.until(f"the money of deal {order.deal} went back", lambda: self._went_back(order))
 
     async def _sell(self, order: Order) -> None:
         client, key = self.client, f"{self.seed}-{order.number}"
@@ -185,10 +194,11 @@ class Business:
         for _ in range(chance.randint(1, 2)):
             await self._press(order, form)
 
-    async def _give_back(self, order: Order, chance: random.Random) -> None:
-        """The provider returns the money, and says so, perhaps twice."""
-        await self._press(order, {"button": "refund", "attempt": "back", "twice": "on" if chance.random() < 1 / 2 else ""})
-        await self.until(f"the money of deal {order.deal} went back", lambda: self._went_back(order))
+    async def _ask_it_back(self, order: Order) -> None:
+        """Of the provider, which returns it once, however often it is asked under the refund's id."""
+        found = (await self.client.get("billing", "/v1/payments", deal_id=order.deal))["items"]
+        body, key = {"amount": order.amount, "reason": "changed his mind"}, f"{self.seed}-{order.number}-refund"
+        await self.client.post("billing", f"/v1/payments/{found[0]['id']}/refunds", body, key)
 
     async def _press(self, order: Order, form: dict[str, str]) -> None:
         """On the page of the checkout as it was when it was opened: a button that was pressed already is pressed again."""

@@ -60,7 +60,7 @@ async def invoices(e: Evidence) -> Findings:
     wrong = exactly_one("InvoiceCreated", e.deals, (b["deal_id"] for b in e.heard("billing.InvoiceCreated")))
     rows = await e.books.ask("billing", "select id, deal_id, number, status from invoices_v1")
     wrong += exactly_one("row of invoices", e.deals, (row["deal_id"] for row in rows))
-    wanted = {order.deal: "refunded" if order.way == "back" else "paid" for order in e.business.orders}
+    wanted = {order.deal: "refunded" if order.goes_back else "paid" for order in e.business.orders}
     wrong += [f"invoice {row['id']} is {row['status']}" for row in rows if row["status"] != wanted.get(row["deal_id"])]
     wrong += exactly_one("InvoicePaid", (row["id"] for row in rows), (b["invoice_id"] for b in e.heard("billing.InvoicePaid")))
     numbers = sorted(int(str(row["number"]).rsplit("-", 1)[-1]) for row in rows if row["number"])
@@ -86,10 +86,10 @@ async def payments(e: Evidence) -> Findings:
     wrong = exactly_as_often("payment", wanted, (f"{row['amount']} of {row['deal_id']}" for row in rows))
     orders = {order.deal: order for order in e.business.orders}
     for row in rows:
-        way = orders[row["deal_id"]].way if row["deal_id"] in orders else ""
-        extra, back = TOO_MUCH if way == "excess" else 0, row["amount"] if way == "back" else 0
+        order = orders.get(row["deal_id"])
+        extra, back = TOO_MUCH if order and order.way == "excess" else 0, row["amount"] if order and order.goes_back else 0
         if (row["unapplied"], row["refunded"]) != (extra, back):
-            wrong.append(f"payment {row['id']}, paid {way}, has {row['unapplied']} unapplied and {row['refunded']} refunded")
+            wrong.append(f"payment {row['id']} has {row['unapplied']} unapplied and {row['refunded']} refunded")
     return wrong
 
 

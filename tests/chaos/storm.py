@@ -57,12 +57,20 @@ AT_DOORS = ("cmd.gathered", "cmd.before_tx", "cmd.after_insert", "cmd.after_comm
 PLACES: Mapping[str, tuple[str, ...]] = {
     "deals": (*EVERYWHERE, *AT_DOORS),
     "automation": EVERYWHERE,
-    "billing": (*EVERYWHERE, *AT_DOORS, "hook.after_verify", "hook.after_store_before_200"),
+    "billing": (
+        *(*EVERYWHERE, *AT_DOORS, "hook.after_verify", "hook.after_store_before_200"),
+        *("pay.before_call", "pay.after_call_before_store"),
+    ),
     "scheduler": (*EVERYWHERE, "tm.after_claim", "tm.before_commit", "tm.after_commit"),
     "notifications": (*EVERYWHERE, "mail.after_claim", "mail.before_data", "mail.after_250_before_store"),
 }
-"""Failpoints that the business of a storm passes. Not among them: migrations, parked keys, webhooks to customers and refunds asked
-over HTTP, of which a storm has none for certain, and what only a rebalance passes."""
+"""Failpoints that the business of a storm passes."""
+NOT_IN_A_STORM = (
+    *("mig.between_steps", "cons.on_revoked", "cons.on_assigned"),
+    *("park.before_insert", "park.after_take", "park.before_commit", "wh.after_2xx_before_store"),
+)
+"""The others: passed at a start or by a rebalance, which nobody tells when to come; by messages that cannot be handled, and by webhooks
+to customers, of which a storm has none."""
 MOST_PASSES = 4
 
 STRIKES = (

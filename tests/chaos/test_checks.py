@@ -14,7 +14,7 @@ from shared.runtime import failpoints
 from tests.chaos import armed
 from tests.chaos.again import differences, repeats
 from tests.chaos.check import exactly_as_often, exactly_one, strays
-from tests.chaos.storm import GENTLE, MOST_PASSES, PLACES, STRIKES, Weather, drawn, long_storm
+from tests.chaos.storm import GENTLE, MOST_PASSES, NOT_IN_A_STORM, PLACES, STRIKES, Weather, drawn, long_storm
 from tests.chaos.topics import Record
 
 SAID = Record("deals.events", 3, 7, b"k", (), b"{}", "m1", "deals.DealCreated.v1", "deal/1", "t1", 1, "c1", "r1", 1)
@@ -116,8 +116,10 @@ def test_a_storm_has_crashes_at_failpoints_and_blind_kills(kinds: tuple[tuple[st
     assert {"kill", "crash", "stop"} <= {what for what, _ in kinds}
 
 
-def test_services_crash_at_registered_places_only() -> None:
-    assert {place for places in PLACES.values() for place in places} <= failpoints.NAMES
+def test_each_failpoint_is_struck_in_storms_or_stands_among_those_that_are_not() -> None:
+    places = {place for places in PLACES.values() for place in places}
+    assert places | set(NOT_IN_A_STORM) == failpoints.NAMES
+    assert not places & set(NOT_IN_A_STORM)
 
 
 def test_the_same_seed_draws_the_same_crashes() -> None:
