@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Path, Query
@@ -37,15 +37,18 @@ from services.automation import replicas, views
 from services.automation.domain import catalogue, fields, forms, words
 from services.automation.domain import constants as val
 from services.automation.domain import decision as dec
+from services.automation.domain import explain as why
 from services.automation.domain import placeholders as picker
 from services.automation.domain import rule as rul
 from services.automation.domain import trigger as tri
 from services.automation.domain import visit as vis
+from services.automation.domain.card import Card
 from services.automation.domain.check import MOST_RULES, WARNINGS, Checked, Neighbour, StageName, check_rule, check_trigger
 from services.automation.domain.condition import sentence
 from services.automation.domain.constants import VALUE, ChangeValue, DefineValue, DeleteValue
 from services.automation.domain.decision import DECISION
 from services.automation.domain.definition import Ready, ready, rule_of
+from services.automation.domain.explain_trigger import TriggerCase, explain_trigger
 from services.automation.domain.plan import PLAN, ApplyPlan, MakePlan
 from services.automation.domain.rule import RULE
 from services.automation.domain.timing import instant
@@ -59,7 +62,7 @@ from services.automation.rule_sets.planning import Planned, World, bound_to, nam
 from services.automation.rule_sets.reading import MOST_WHOLE, Spots, Unreadable, documents_of
 from services.automation.rule_sets.writing import exported, text_of
 from shared.es.addressed import Addressed, Facts
-from shared.es.aggregate import Json
+from shared.es.aggregate import Aggregate, Json
 from shared.es.errors import Fault, NotFound, Rejected
 from shared.es.view import Row
 from shared.http.auth import needs
@@ -77,6 +80,7 @@ SEE_RUNS, TOUCH_RUNS = needs("runs:read"), needs("runs:write")
 Id = Annotated[UUID, Path()]
 Page = Annotated[Paging, Depends()]
 ElementType = Literal["deal", "lead"]
+S = TypeVar("S")
 
 
 @asynccontextmanager
@@ -1377,64 +1381,88 @@ async def stop_visit(id: Id, door: Annotated[Door, TOUCH_RUNS], body: Nothing | 
 
 
 @API.get("/v1/explanations", operation_id="explanations", tags=["runs"])
-async def explain(element_id: UUID, rule_id: UUID, door: Annotated[Door, SEE_RUNS]) -> Any:
-    """Why a rule did, did not or not yet act on an element: the last visit of its stage as facts, condition and time."""
-    rule, _ = await door.state_at(RULE, str(rule_id))
-    arrival = await _last_arrival(door, element_id, rule.stage_id)
-    if arrival is None:
-        return {"verdict": "not_in_stage", "facts": [], "rule_version": rule.version}
-    facts = [{"at": arrival["at"], "event_id": arrival["id"], "says": f"arrived, visit {arrival['visit_number']}"}]
-    if arrival["automation"] != "on":
-        return {"verdict": "suppressed", "facts": facts, "rule_version": rule.version}
-    try:
-        visit, _ = await door.state_at(VISIT, arrival["visit_id"])
-    except NotFound:
-        visit = Visit()
-    run = visit.run(str(rule_id))
-    if run is None:
-        verdict = "rule_disabled" if rule.state != "published" else "rule_added_later"
-        return {"verdict": verdict, "facts": facts, "rule_version": rule.version}
-    return _explained(visit, run, facts)
+async def explanation(
+    door: Annotated[Door, SEE_RUNS],
+    element_id: UUID,
+    rule_id: UUID | None = None,
+    trigger_id: UUID | None = None,
+    at: Annotated[Instant | None, Query(description="As it was then; now, if left out")] = None,
+) -> Any:
+    """Why a rule, or a trigger, did, did not or not yet act on an element: the verdict, what was recorded, and what was looked at
+    as a tree, all of it in words as well. Of a rule it is its last visit of the stage, of a trigger the last event it heard."""
+    if (rule_id is None) == (trigger_id is None):
+        detail = "Either rule_id or trigger_id is given."
+        raise Rejected("validation_failed", detail, status=422, errors=(Fault("query/rule_id", "exactly_one", detail),))
+    async with gathering(door) as rows:
+        card = await rows.card(str(element_id), TRIGGERS)
+    if card is None:
+        raise NotFound("There is no such element.")
+    reader = why.Reader(card.zone, await _labels_of_fields(door))
+    if rule_id is not None:
+        return await _why_rule(door, str(element_id), str(rule_id), at, reader)
+    return await _why_trigger(door, card, str(trigger_id), at, reader)
 
 
-async def _last_arrival(door: Door, element_id: UUID, stage_id: str) -> RowMapping | None:
+async def _labels_of_fields(door: Door) -> dict[str, words.Words]:
+    """What custom fields are called in forms, by normal path."""
+    async with door.reading() as sql:
+        rows = (await sql.execute(select(replicas.FIELD_SETS.table).where(replicas.FIELD_SETS.table.c.kind == "form"))).mappings().all()
+    roots = {"contact": "contact.uf.", "company": "company.uf."}
+    return {
+        f"{roots.get(row['element_type'], 'uf.')}{field['code']}": words.same(field["label"]) for row in rows for field in row["fields"]
+    }
+
+
+async def _told(door: Door, aggregate: Aggregate[Any, Any, Any], id: str, at: datetime | None) -> list[why.Told]:
+    """What was recorded of something until then."""
+    events = await door.events(aggregate, id)
+    return [why.Told(str(e.id), instant(e.recorded_at), e.event) for e in events if at is None or e.recorded_at <= at]
+
+
+def _folded(aggregate: Aggregate[S, Any, Any], told: Iterable[why.Told], before: str | None = None) -> S:
+    """The state; with `before`, as it was when that moment came."""
+    return aggregate.fold(one.event for one in told if before is None or one.at < before)
+
+
+def _published(told: Iterable[why.Told]) -> tuple[str | None, dict[int, Json]]:
+    """When it first came into force, and its definition at every version."""
+    found = [one for one in told if isinstance(one.event, rul.RulePublished | tri.TriggerPublished)]
+    return next((one.at for one in found), None), {one.event.version: one.event.definition for one in found}
+
+
+async def _why_rule(door: Door, element_id: str, rule_id: str, at: datetime | None, reader: why.Reader) -> Json:
+    whole, _ = await door.state_at(RULE, rule_id)
+    told, arrival = await _told(door, RULE, rule_id, at), await _last_arrival(door, element_id, whole.stage_id, at)
+    visit = await _told(door, VISIT, arrival["visit_id"], at) if arrival else []
+    came = why.Arrival(arrival["id"], instant(arrival["at"]), arrival["visit_number"], arrival["automation"]) if arrival else None
+    before = _folded(RULE, told, came.at) if came else rul.DefinedRule()
+    first, definitions = _published(told)
+    case = why.RuleCase(rule_id, _folded(RULE, told), before, first, came, visit, definitions, reader)
+    stay = why.visit_of(visit)
+    run = stay.run(rule_id)
+    return {**why.explain_rule(case), "run": shown_run(stay, run) if run else None}
+
+
+async def _last_arrival(door: Door, element_id: str, stage_id: str, at: datetime | None) -> RowMapping | None:
     t = replicas.ARRIVALS_TABLE.c
-    query = select(replicas.ARRIVALS_TABLE).where(t.element_id == str(element_id), t.stage_id == stage_id)
+    query = select(replicas.ARRIVALS_TABLE).where(t.element_id == element_id, t.stage_id == stage_id, *((t.at <= at,) if at else ()))
     async with door.reading() as sql:
         return (await sql.execute(query.order_by(t.visit_number.desc()).limit(1))).mappings().first()
 
 
-VERDICTS = {
-    "succeeded": "ran",
-    "partial": "ran",
-    "running": "ran",
-    "failed": "failed",
-    "missed": "missed",
-    "scheduled": "waiting",
-    "waiting": "waiting",
-    "due": "waiting",
-}
-
-
-def _explained(visit: Visit, run: vis.Run, facts: list[Json]) -> Json:
-    shown = shown_run(visit, run)
-    special = {"condition_false": "condition_false", "loop": "loop_blocked", "stage_left": "stage_left", "rule_disabled": "rule_disabled"}
-    verdict = special.get(run.reason or "") or VERDICTS.get(run.state) or f"{run.state}({run.reason})"
-    return {
-        "verdict": verdict,
-        "facts": [*facts, *({"at": run.finished_at, "event_id": None, "says": f"ended as {run.state}"} for _ in [0] if run.finished_at)],
-        "rule_version": run.rule.version,
-        "condition": shown["record"]["condition"],
-        "time": _time_explained(run),
-        "guard": run.reason if run.state == "blocked" else None,
-        "run": shown,
-    }
-
-
-def _time_explained(run: vis.Run) -> list[str]:
-    due = [f"due at {run.due_at}"] if run.due_at else []
-    told = [f"has waited too long for the responsible person's hours since {run.escalated.since}"] if run.escalated else []
-    return [*due, *run.reasoning, *told]
+async def _why_trigger(door: Door, card: Card, trigger_id: str, at: datetime | None, reader: why.Reader) -> Json:
+    whole, _ = await door.state_at(TRIGGER, trigger_id)
+    told = await _told(door, TRIGGER, trigger_id, at)
+    t, named = views.DECISIONS_TABLE.c, views.TRIGGERS_TABLE.c
+    query = select(t.id).where(t.element_id == card.element_id, t.trigger_type == whole.latest.get("type"), *((t.at <= at,) if at else ()))
+    async with door.reading() as sql:
+        decision = (await sql.execute(query.order_by(t.at.desc(), t.id).limit(1))).scalar()
+        names = {row.id: row.name for row in await sql.execute(select(named.id, named.name))}
+    events = await _told(door, DECISION, decision, at) if decision else []
+    before = _folded(TRIGGER, told, events[0].at) if events else tri.DefinedTrigger()
+    first, definitions = _published(told)
+    case = TriggerCase(trigger_id, _folded(TRIGGER, told), before, first, events, definitions, names, card.pipeline.id, reader)
+    return explain_trigger(case)
 
 
 @API.get("/v1/trigger-decisions", operation_id="decisions_list", tags=["decisions"])

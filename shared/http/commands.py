@@ -323,6 +323,11 @@ class Door:
             raise NotFound()
         return aggregate.fold(recorded.event for recorded in events), len(events)
 
+    async def events(self, aggregate: Aggregate[Any, Any, Any], id: str) -> list[Recorded[Any]]:
+        """All events of one aggregate, oldest first; none for an unknown id."""
+        async with self.reading() as sql:
+            return await events_of(sql, self._rooms.kit.prepared.store, aggregate.stream(id), 0, None)
+
     def _question(self) -> Question:
         parameters = tuple(self._request.query_params.multi_items())
         return Question(self._request.scope["path"], self.caller.tenant, parameters)

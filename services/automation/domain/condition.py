@@ -124,8 +124,17 @@ def _actual(leaf: Leaf, scope: Scope) -> tuple[Any, Any]:
 
 
 def _shown(value: Any) -> Any:
-    text = value if isinstance(value, str) else str(value)
+    text = _readable(value)
     return text if len(text) <= SHOWN else text[:SHOWN] + "…"
+
+
+def _readable(value: Any) -> str:
+    """Money as `100.00 EUR`, rows by their names, several with commas between."""
+    if isinstance(value, Mapping):
+        return f"{value['amount']} {value.get('currency', '')}".strip() if "amount" in value else str(value.get("name", ""))
+    if isinstance(value, list | tuple):
+        return ", ".join(_readable(item) for item in value)
+    return str(value)
 
 
 def _special(leaf: Leaf, actual: Any, scope: Scope, text: Callable[[str], str]) -> tuple[bool, str | None]:

@@ -4,7 +4,8 @@ Every text stands here once. The machine's names (`create_payment_link`, `past_t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 
@@ -453,3 +454,407 @@ FINDINGS = {
     "too_many_rules": Words("The stage has too many rules.", "Die Phase hat zu viele Regeln."),
 }
 """By the code of a finding (rule-format 8); what exactly it is stands in its `detail`."""
+
+# ------------------------------------------------------------------------------------------------ what became of rules and triggers
+
+STATES = {
+    "scheduled": Words("planned", "geplant"),
+    "waiting": Words("waiting", "wartend"),
+    "due": Words("due", "fällig"),
+    "running": Words("running", "laufend"),
+    "succeeded": Words("succeeded", "erfolgreich"),
+    "partial": Words("partly succeeded", "teilweise erfolgreich"),
+    "failed": Words("failed", "fehlgeschlagen"),
+    "skipped": Words("skipped", "übersprungen"),
+    "blocked": Words("held back", "zurückgehalten"),
+    "cancelled": Words("cancelled", "abgebrochen"),
+    "missed": Words("missed", "verpasst"),
+    "undone": Words("undone", "rückgängig gemacht"),
+}
+"""Of a run."""
+
+REASONS = {
+    "condition_false": Words("its condition did not hold", "ihre Bedingung war nicht erfüllt"),
+    "rule_disabled": Words("the rule was disabled", "die Regel war ausgeschaltet"),
+    "rule_deleted": Words("the rule was deleted", "die Regel wurde gelöscht"),
+    "replaced": Words("a new version replaced it", "eine neue Version hat sie ersetzt"),
+    "no_client": Words("there is neither a contact nor a company", "es gibt weder Kontakt noch Firma"),
+    "open_exists": Words("an open one exists already", "es gibt schon etwas Offenes"),
+    "payment_document_exists": Words("there is a payment document already", "es gibt schon ein Zahlungsdokument"),
+    "no_details": Words("there are no details to change", "es gibt keine Kundendaten zu ändern"),
+    "nothing_to_change": Words("everything is so already", "alles ist schon so"),
+    "not_in_rollout": Words("this version is not for every stay", "diese Version gilt nicht für jeden Aufenthalt"),
+    "field_empty": Words("its date field is empty", "ihr Datumsfeld ist leer"),
+    "past_dropped": Words("its time had passed", "ihr Zeitpunkt war vorbei"),
+    "loop": Words("it led to itself", "sie hat sich selbst ausgelöst"),
+    "depth": Words("the chain of rules is too long", "die Kette der Regeln ist zu lang"),
+    "rate": Words("too many rules ran for the element in a minute", "zu viele Regeln liefen für das Element in einer Minute"),
+    "predecessor": Words("the rule above it did not end well", "die Regel darüber ist nicht gut ausgegangen"),
+    "unresolved": Words("a placeholder has no value", "ein Platzhalter hat keinen Wert"),
+    "stage_left": Words("the element left the stage", "das Element hat die Phase verlassen"),
+    "element_deleted": Words("the element was deleted", "das Element wurde gelöscht"),
+    "by_person": Words("somebody cancelled it", "jemand hat sie abgebrochen"),
+    "target_missing": Words("its target is gone", "ihr Ziel gibt es nicht mehr"),
+    "nothing_to_pay": Words("there is nothing to pay", "es gibt nichts zu bezahlen"),
+    "nothing_to_invoice": Words("there is nothing to invoice", "es gibt nichts zu berechnen"),
+    "order_missing": Words("the order number is empty", "die Bestellnummer ist leer"),
+    "order_not_found": Words("there is no such order", "diese Bestellung gibt es nicht"),
+    "file_missing": Words("a file was removed", "eine Datei wurde entfernt"),
+    "room_booked": Words("the room is taken", "der Raum ist belegt"),
+    "recipient_missing": Words("no recipient is left", "es bleibt kein Empfänger"),
+    "bad_address": Words("an address cannot be written to", "eine Adresse ist nicht erreichbar"),
+    "template_error": Words("a text could not be filled", "ein Text ließ sich nicht füllen"),
+    "callback_expired": Words("no answer came in time", "es kam keine Antwort zur Zeit"),
+    "retries_exhausted": Words("it was tried often enough", "es wurde oft genug versucht"),
+    "too_many_steps": Words("the stay has too many steps", "der Aufenthalt hat zu viele Schritte"),
+}
+"""Why a run was skipped, held back, cancelled, or failed: behind "because"."""
+
+VERDICTS = {
+    "won": Words("it won", "er hat gewonnen"),
+    "outranked": Words("another trigger was nearer", "ein anderer Auslöser lag näher"),
+    "condition_false": Words("its condition did not hold", "seine Bedingung war nicht erfüllt"),
+    "not_in_scope": Words("its settings mean something else", "seine Einstellungen meinen etwas anderes"),
+    "already_there": Words("the element stands there already", "das Element steht schon dort"),
+    "past_target": Words("the element is past its stage", "das Element ist an seiner Phase vorbei"),
+    "final_stage": Words("the element stands in a final stage", "das Element steht in einer Endphase"),
+    "other_pipeline": Words("the element is in another pipeline", "das Element ist in einer anderen Pipeline"),
+    "disabled": Words("it was disabled", "er war ausgeschaltet"),
+    "loop": Words("it led to itself", "er hat sich selbst ausgelöst"),
+    "target_missing": Words("its stage is gone", "seine Phase gibt es nicht mehr"),
+    "element_deleted": Words("the element was deleted", "das Element wurde gelöscht"),
+    "required_fields_missing": Words("fields that its stage requires are empty", "Pflichtfelder seiner Phase sind leer"),
+    "no_candidate": Words("no trigger was for it", "kein Auslöser war dafür da"),
+    "visit_changed": Words("the element moved again and again meanwhile", "das Element ist inzwischen immer wieder weitergezogen"),
+}
+"""Of a trigger, or why its move came to nothing: behind "because"."""
+
+WEEKDAYS = {
+    "mon": Words("Monday", "Montag"),
+    "tue": Words("Tuesday", "Dienstag"),
+    "wed": Words("Wednesday", "Mittwoch"),
+    "thu": Words("Thursday", "Donnerstag"),
+    "fri": Words("Friday", "Freitag"),
+    "sat": Words("Saturday", "Samstag"),
+    "sun": Words("Sunday", "Sonntag"),
+}
+MONTHS = (
+    Words("January", "Januar"),
+    Words("February", "Februar"),
+    Words("March", "März"),
+    Words("April", "April"),
+    Words("May", "Mai"),
+    Words("June", "Juni"),
+    Words("July", "Juli"),
+    Words("August", "August"),
+    Words("September", "September"),
+    Words("October", "Oktober"),
+    Words("November", "November"),
+    Words("December", "Dezember"),
+)
+UNITS = {
+    "months": (Words("month", "Monat"), Words("months", "Monate")),
+    "weeks": (Words("week", "Woche"), Words("weeks", "Wochen")),
+    "days": (Words("day", "Tag"), Words("days", "Tage")),
+    "hours": (Words("hour", "Stunde"), Words("hours", "Stunden")),
+    "minutes": (Words("minute", "Minute"), Words("minutes", "Minuten")),
+    "seconds": (Words("second", "Sekunde"), Words("seconds", "Sekunden")),
+}
+NOTES = {
+    "currency_differs": Words("the currency is another", "die Währung ist eine andere"),
+    "literal_missing": Words("what it is compared with has no value", "der Vergleichswert ist leer"),
+}
+YES = Words("yes", "ja")
+NO = Words("no", "nein")
+NOTHING = Words("empty", "leer")
+AND = Words(" and ", " und ")
+ANCHORS = {
+    "arrival": Words("the arrival in the stage", "dem Eintritt in die Phase"),
+    "previous": Words("the end of the rule above", "dem Ende der Regel darüber"),
+}
+
+# ---- the answer in one sentence
+
+RULE_ANSWERS = {
+    "ran": Words("The rule ran.", "Die Regel ist gelaufen."),
+    "running": Words(
+        "The rule ran; not everything it asked for is answered yet.", "Die Regel ist gelaufen; noch ist nicht alles beantwortet."
+    ),
+    "condition_false": Words("The rule did not run because {culprit}.", "Die Regel ist nicht gelaufen: {culprit}."),
+    "rule_added_later": Words(
+        "The rule did not run: it came into force only after the element had arrived in the stage.",
+        "Die Regel ist nicht gelaufen: Sie wurde erst in Kraft gesetzt, als das Element schon in der Phase war.",
+    ),
+    "rule_not_published": Words("The rule was never published.", "Die Regel wurde nie veröffentlicht."),
+    "rule_disabled": Words("The rule did not run: it was disabled.", "Die Regel ist nicht gelaufen: Sie war ausgeschaltet."),
+    "rule_deleted": Words("The rule did not run: it was deleted.", "Die Regel ist nicht gelaufen: Sie wurde gelöscht."),
+    "rule_invalid": Words(
+        "The rule did not run: something it needs was gone.", "Die Regel ist nicht gelaufen: Etwas, das sie braucht, fehlte."
+    ),
+    "stage_left": Words(
+        "The rule did not run: the element left the stage before its time.",
+        "Die Regel ist nicht gelaufen: Das Element hat die Phase vorher verlassen.",
+    ),
+    "element_deleted": Words("The rule did not run: the element was deleted.", "Die Regel ist nicht gelaufen: Das Element wurde gelöscht."),
+    "loop_blocked": Words(
+        "The rule was held back: this arrival goes back to the rule itself, so it would run in a circle.",
+        "Die Regel wurde zurückgehalten: Dieser Eintritt geht auf die Regel selbst zurück, sie liefe im Kreis.",
+    ),
+    "depth_blocked": Words(
+        "The rule was held back: ten rules and triggers had led here already.",
+        "Die Regel wurde zurückgehalten: Zehn Regeln und Auslöser hatten schon hierher geführt.",
+    ),
+    "rate_blocked": Words(
+        "The rule was held back: more than 60 rules ran for this element within a minute.",
+        "Die Regel wurde zurückgehalten: Mehr als 60 Regeln liefen binnen einer Minute für dieses Element.",
+    ),
+    "predecessor_blocked": Words(
+        "The rule is held back: the rule above it, {above}, has {state}.",
+        "Die Regel wird zurückgehalten: Die Regel darüber, {above}, ist {state}.",
+    ),
+    "unresolved_blocked": Words(
+        "The rule is held back: a placeholder has no value.", "Die Regel wird zurückgehalten: Ein Platzhalter hat keinen Wert."
+    ),
+    "waiting_timer": Words("The rule waits until {until}.", "Die Regel wartet bis {until}."),
+    "waiting_unknown": Words("The rule waits; its time is being worked out.", "Die Regel wartet; ihr Zeitpunkt wird noch berechnet."),
+    "waiting_responsible_hours": Words(
+        "The rule waits for the responsible person's hours, until {until}.",
+        "Die Regel wartet auf die Arbeitszeit der verantwortlichen Person, bis {until}.",
+    ),
+    "waiting_field": Words("The rule waits until {field} is filled in.", "Die Regel wartet, bis {field} ausgefüllt ist."),
+    "waiting_predecessor": Words(
+        "The rule waits for the rule above it, {above}, to end.", "Die Regel wartet, bis die Regel darüber, {above}, beendet ist."
+    ),
+    "suppressed": Words(
+        "The rule did not run: the element came by an import or a change that starts no rules.",
+        "Die Regel ist nicht gelaufen: Das Element kam durch einen Import oder eine Änderung, die keine Regeln startet.",
+    ),
+    "not_in_stage": Words("The element has never been in the rule's stage.", "Das Element war nie in der Phase der Regel."),
+    "missed": Words(
+        "The rule came due too late and waits for a person to decide.", "Die Regel wurde zu spät fällig und wartet auf eine Entscheidung."
+    ),
+    "failed": Words("The rule failed: {why}.", "Die Regel ist fehlgeschlagen: {why}."),
+    "partial": Words("The rule ran in part: {why}.", "Die Regel ist nur teilweise gelaufen: {why}."),
+    "skipped": Words("The rule had nothing to do: {why}.", "Die Regel hatte nichts zu tun: {why}."),
+    "cancelled": Words("The rule was cancelled: {why}.", "Die Regel wurde abgebrochen: {why}."),
+    "undone": Words("The rule ran and was undone.", "Die Regel ist gelaufen und wurde rückgängig gemacht."),
+}
+TRIGGER_ANSWERS = {
+    "ran": Words("The trigger moved the element.", "Der Auslöser hat das Element bewegt."),
+    "moving": Words(
+        "The trigger asked for the move; it is not answered yet.", "Der Auslöser hat den Wechsel verlangt; die Antwort steht aus."
+    ),
+    "move_refused": Words("The trigger asked for the move in vain: {why}.", "Der Auslöser hat den Wechsel vergeblich verlangt: {why}."),
+    "outranked": Words(
+        "The trigger did not move the element: the trigger {by} was nearer.",
+        "Der Auslöser hat das Element nicht bewegt: Der Auslöser {by} lag näher.",
+    ),
+    "past_target": Words(
+        "The trigger did not move the element: it is past the target stage, and moving back is not allowed.",
+        "Der Auslöser hat das Element nicht bewegt: Es ist an der Zielphase vorbei, und zurück ist nicht erlaubt.",
+    ),
+    "already_there": Words(
+        "The trigger did not move the element: it stands in the target stage already.",
+        "Der Auslöser hat das Element nicht bewegt: Es steht schon in der Zielphase.",
+    ),
+    "final_stage": Words(
+        "The trigger did not move the element: it stands in a final stage, and leaving that is not allowed.",
+        "Der Auslöser hat das Element nicht bewegt: Es steht in einer Endphase, und die darf es nicht verlassen.",
+    ),
+    "condition_false": Words(
+        "The trigger did not move the element because {culprit}.", "Der Auslöser hat das Element nicht bewegt: {culprit}."
+    ),
+    "loop_blocked": Words(
+        "The trigger was held back: what happened goes back to the trigger itself.",
+        "Der Auslöser wurde zurückgehalten: Was geschah, geht auf den Auslöser selbst zurück.",
+    ),
+    "trigger_added_later": Words(
+        "The trigger did not act: it came into force only after this had happened.",
+        "Der Auslöser hat nicht gewirkt: Er wurde erst in Kraft gesetzt, als es schon geschehen war.",
+    ),
+    "trigger_not_published": Words("The trigger was never published.", "Der Auslöser wurde nie veröffentlicht."),
+    "trigger_disabled": Words("The trigger did not act: it was disabled.", "Der Auslöser hat nicht gewirkt: Er war ausgeschaltet."),
+    "trigger_deleted": Words("The trigger did not act: it was deleted.", "Der Auslöser hat nicht gewirkt: Er wurde gelöscht."),
+    "trigger_invalid": Words(
+        "The trigger did not act: its stage was gone.", "Der Auslöser hat nicht gewirkt: Seine Phase gab es nicht mehr."
+    ),
+    "other_pipeline": Words(
+        "The trigger did not act: the element was in another pipeline.",
+        "Der Auslöser hat nicht gewirkt: Das Element war in einer anderen Pipeline.",
+    ),
+    "waiting": Words(
+        "It is not decided yet: what happened waits for the element or its link to be known.",
+        "Es ist noch nicht entschieden: Was geschah, wartet darauf, dass das Element oder seine Verknüpfung bekannt wird.",
+    ),
+    "unresolved": Words(
+        "It could not be decided and waits for a person: {why}.", "Es ließ sich nicht entscheiden und wartet auf einen Menschen: {why}."
+    ),
+    "nothing_happened": Words(
+        "Nothing that this trigger listens to has happened to the element.",
+        "Nichts, worauf dieser Auslöser achtet, ist mit dem Element geschehen.",
+    ),
+    "ignored": Words("The trigger did not move the element: {why}.", "Der Auslöser hat das Element nicht bewegt: {why}."),
+}
+
+# ---- what was looked at, one after the other
+
+LOOKED_AT = {
+    "arrived": Words(
+        "The element arrived in the stage on {at} (stay {number}).", "Das Element kam am {at} in die Phase (Aufenthalt {number})."
+    ),
+    "never_arrived": Words("The element has not been in this stage.", "Das Element war nicht in dieser Phase."),
+    "suppressed": Words("This arrival starts no rules.", "Dieser Eintritt startet keine Regeln."),
+    "version": Words("Version {version} was in force.", "Version {version} war in Kraft."),
+    "published_later": Words("It came into force on {at}, after the arrival.", "In Kraft gesetzt wurde sie am {at}, nach dem Eintritt."),
+    "trigger_published_later": Words("It came into force on {at}, later.", "In Kraft gesetzt wurde er am {at}, also später."),
+    "not_in_force": Words("It was not in force: {why}.", "In Kraft war nichts: {why}."),
+    "never_published": Words("There is a draft only.", "Es gibt nur einen Entwurf."),
+    "no_guard": Words("No guard held it back.", "Keine Sicherung hat sie zurückgehalten."),
+    "guard": Words("A guard held it back: {why}.", "Eine Sicherung hat sie zurückgehalten: {why}."),
+    "above_ended": Words("The rule above, {above}, has {state}.", "Die Regel darüber, {above}, ist {state}."),
+    "above_pending": Words("The rule above, {above}, is {state}.", "Die Regel darüber, {above}, ist {state}."),
+    "at_once": Words("It was due at once.", "Sie war sofort fällig."),
+    "waits_until": Words("It waits until {until}.", "Sie wartet bis {until}."),
+    "waited_until": Words("It was due on {until}.", "Fällig war sie am {until}."),
+    "waits_unknown": Words("Its time is being worked out.", "Ihr Zeitpunkt wird berechnet."),
+    "waits_for_field": Words("It waits until {field} is filled in.", "Sie wartet, bis {field} ausgefüllt ist."),
+    "field_empty": Words("Its date field is empty.", "Ihr Datumsfeld ist leer."),
+    "too_late": Words("It came due too late.", "Sie wurde zu spät fällig."),
+    "no_time_yet": Words("Its time has not been looked at.", "Ihr Zeitpunkt wurde nicht betrachtet."),
+    "no_condition": Words("There is no condition.", "Es gibt keine Bedingung."),
+    "condition_holds": Words("The condition held on {at}.", "Die Bedingung war am {at} erfüllt."),
+    "condition_fails": Words("The condition did not hold on {at}.", "Die Bedingung war am {at} nicht erfüllt."),
+    "condition_open": Words("The condition has not been judged.", "Die Bedingung wurde nicht geprüft."),
+    "condition_at_arrival": Words("At arrival the condition held.", "Beim Eintritt war die Bedingung erfüllt."),
+    "condition_not_at_arrival": Words("At arrival the condition did not hold.", "Beim Eintritt war die Bedingung nicht erfüllt."),
+    "all": Words("All of these hold:", "Alles davon gilt:"),
+    "any": Words("At least one of these holds:", "Mindestens eines davon gilt:"),
+    "not": Words("This does not hold:", "Das gilt nicht:"),
+    "leaf": Words("{field} {op} {value}: {answer}, it was {found}", "{field} {op} {value}: {answer}, der Wert war {found}"),
+    "leaf_alone": Words("{field} {op}: {answer}, it was {found}", "{field} {op}: {answer}, der Wert war {found}"),
+    "culprit": Words(
+        "{field} was {found}, and the condition says: {field} {op} {value}",
+        "{field} war {found}, die Bedingung lautet: {field} {op} {value}",
+    ),
+    "no_culprit": Words("its condition did not hold", "die Bedingung war nicht erfüllt"),
+    "action_open": Words("It has not acted.", "Sie hat nicht gehandelt."),
+    "acted": Words("It acted: {state}.", "Sie hat gehandelt: {state}."),
+    "acted_because": Words("It acted: {state}, because {why}.", "Sie hat gehandelt: {state}, denn {why}."),
+    "unresolved": Words("No value for: {missing}.", "Ohne Wert: {missing}."),
+    "step": Words("{step}: {state}", "{step}: {state}"),
+    "left": Words("The element left the stage on {at}.", "Das Element hat die Phase am {at} verlassen."),
+    "deleted": Words("The element was deleted on {at}.", "Das Element wurde am {at} gelöscht."),
+    "cancelled": Words("It was cancelled: {why}.", "Sie wurde abgebrochen: {why}."),
+    "heard": Words("On {at} this happened: {what}.", "Am {at} geschah: {what}."),
+    "nothing_heard": Words("Nothing of the kind has happened.", "Nichts dergleichen ist geschehen."),
+    "in_scope": Words("It is what the trigger listens to.", "Darauf achtet der Auslöser."),
+    "not_in_scope": Words("The trigger's settings mean something else.", "Die Einstellungen des Auslösers meinen etwas anderes."),
+    "scope_open": Words("Whether the trigger listens to it was not looked at.", "Ob der Auslöser darauf achtet, wurde nicht geprüft."),
+    "target_ahead": Words("Its stage could be moved to.", "Seine Phase kam infrage."),
+    "target_no": Words("Its stage could not be moved to: {why}.", "Seine Phase kam nicht infrage: {why}."),
+    "target_open": Words("Its stage was not looked at.", "Seine Phase wurde nicht betrachtet."),
+    "nearest": Words("It was the nearest of {count}.", "Er lag am nächsten von {count}."),
+    "outranked": Words("The trigger {by} was nearer.", "Der Auslöser {by} lag näher."),
+    "moved": Words("The element was moved.", "Das Element wurde bewegt."),
+    "move_asked": Words("The move was asked for.", "Der Wechsel wurde verlangt."),
+    "move_refused": Words("The move was refused: {why}.", "Der Wechsel wurde abgelehnt: {why}."),
+    "no_move": Words("Nothing was moved.", "Es wurde nichts bewegt."),
+}
+STEP_STATES = {
+    "asked": Words("asked for, not answered yet", "verlangt, noch nicht beantwortet"),
+    "done": Words("done", "erledigt"),
+    "skipped": Words("nothing to do", "nichts zu tun"),
+    "failed": Words("failed", "fehlgeschlagen"),
+}
+TIMINGS = {
+    "after": Words("{offset} after {anchor}", "{offset} nach {anchor}"),
+    "before": Words("{offset} before {anchor}", "{offset} vor {anchor}"),
+    "at": Words("on {anchor}", "am {anchor}"),
+    "time": Words("{time}, at {clock} local time", "{time}, um {clock} Uhr Ortszeit"),
+    "company": Words("{time}, within the company's hours", "{time}, in den Zeiten des Unternehmens"),
+    "responsible": Words("{time}, within the responsible person's hours", "{time}, in den Zeiten der verantwortlichen Person"),
+    "due": Words("The rule says: {time}.", "Die Regel sagt: {time}."),
+    "escalated": Words(
+        "It has waited too long for the responsible person's hours since {since}.",
+        "Sie wartet seit {since} zu lange auf die Arbeitszeit der verantwortlichen Person.",
+    ),
+    "late": Words("It was {ms} ms late.", "Sie kam {ms} ms zu spät."),
+}
+REASONING = (
+    (re.compile(r"The anchor is (.+)\."), "Ausgangspunkt ist {0}."),
+    (re.compile(r"(.+) is no working day: back to (.+)\."), "{0} ist kein Arbeitstag: zurück auf {1}."),
+    (re.compile(r"(.+) after: (.+)\."), "{0} danach: {1}."),
+    (re.compile(r"(.+) before: (.+)\."), "{0} davor: {1}."),
+    (re.compile(r"At (\d\d:\d\d) local time: (.+)\."), "Um {0} Uhr Ortszeit: {1}."),
+    (re.compile(r"Within working hours: (.+)\."), "Innerhalb der Arbeitszeit: {0}."),
+    (re.compile(r"The company is closed then; it opens at (.+)\."), "Dann ist geschlossen; geöffnet wird {0}."),
+    (
+        re.compile(r"The responsible person is away for more than (\d+) days\."),
+        "Die verantwortliche Person ist länger als {0} Tage abwesend.",
+    ),
+    (
+        re.compile(r"The responsible person is not there then; expected at (.+)\."),
+        "Die verantwortliche Person ist dann nicht da; erwartet wird sie {0}.",
+    ),
+    (re.compile(r"Due at ([^,]+)\."), "Fällig {0}."),
+    (re.compile(r"Due at ([^,]+), not after now: at once\."), "Fällig {0}, also sofort."),
+)
+"""The scheduler's steps from the anchor to the due time, in German: pattern and translation."""
+
+HAPPENED = {
+    "Arrived": Words("arrived in the stage", "in die Phase gekommen"),
+    "TimerAsked": Words("its time was asked for", "Zeitpunkt erfragt"),
+    "TimerMoved": Words("its time was moved", "Zeitpunkt verschoben"),
+    "TimerDropped": Words("its timer was taken back", "Wecker zurückgenommen"),
+    "TimerArmed": Words("its time is {due_at}", "Zeitpunkt ist {due_at}"),
+    "RunEscalated": Words("somebody was told that it waits too long", "jemand wurde benachrichtigt, dass sie zu lange wartet"),
+    "FieldAwaited": Words("waits for a field", "wartet auf ein Feld"),
+    "RunJudged": Words("its condition was judged", "Bedingung geprüft"),
+    "Asked": Words("step {step} was asked for", "Schritt {step} verlangt"),
+    "StepSucceeded": Words("step {step} is done", "Schritt {step} erledigt"),
+    "StepFailed": Words("step {step} was refused: {code}", "Schritt {step} abgelehnt: {code}"),
+    "RunEnded": Words("ended: {state}", "beendet: {state}"),
+    "RunMissed": Words("missed its time", "Zeitpunkt verpasst"),
+    "RunReleased": Words("went on", "ging weiter"),
+    "Left": Words("the element left the stage", "das Element hat die Phase verlassen"),
+    "Heard": Words("something happened", "etwas ist geschehen"),
+    "FactAwaited": Words("waits for what is not known yet", "wartet auf noch Unbekanntes"),
+    "WaitingEnded": Words("what was missing is known", "das Fehlende ist bekannt"),
+    "Judged": Words("all triggers were judged", "alle Auslöser geprüft"),
+    "MoveAsked": Words("the move was asked for", "Wechsel verlangt"),
+    "DecisionEnded": Words("decided: {outcome}", "entschieden: {outcome}"),
+}
+"""By the name of an event: what the list of facts says."""
+
+OUTCOMES = {
+    "moved": Words("moved", "bewegt"),
+    "ignored": Words("nothing to move", "nichts zu bewegen"),
+    "unresolved": Words("not decided", "nicht entschieden"),
+}
+SOURCE_TYPES = {
+    "billing.InvoicePaid.v1": Words("an invoice was paid", "eine Rechnung wurde bezahlt"),
+    "billing.InvoicePartiallyPaid.v1": Words("an invoice was paid in part", "eine Rechnung wurde teilweise bezahlt"),
+    "billing.InvoiceRefunded.v1": Words("an invoice was refunded", "eine Rechnung wurde erstattet"),
+    "billing.InvoiceReopened.v1": Words("an invoice is open again", "eine Rechnung ist wieder offen"),
+    "automation.CallTrigger.v1": Words("the trigger was called", "der Auslöser wurde aufgerufen"),
+}
+
+
+def said(sentence: Words, **values: object) -> Words:
+    """A sentence with its values: each in its language where it has words, else as it is."""
+
+    def in_language(place: int) -> dict[str, object]:
+        return {name: value[place] if isinstance(value, Words) else value for name, value in values.items()}
+
+    return Words(sentence.en.format(**in_language(0)), sentence.de.format(**in_language(1)))
+
+
+def joined(parts: Iterable[Words], between: Words) -> Words:
+    many = list(parts)
+    return Words(between.en.join(p.en for p in many), between.de.join(p.de for p in many))
+
+
+def in_german(step: str) -> str:
+    """A step of the scheduler's reasoning; one that has no pattern stays as it is."""
+    found = ((pattern.fullmatch(step), german) for pattern, german in REASONING)
+    return next((german.format(*match.groups()) for match, german in found if match is not None), step)

@@ -288,7 +288,7 @@ rules: [{ id: never, type: notify, settings: { text: Hello } }]
     rule = await office.rule_id("rich")
     await office.hear(created(), created(id=id_of("loop"), chain=(rule,)))
     shown = await why(office, "rich")
-    assert shown["verdict"] == "condition_false" and shown["condition"][0]["actual"] == "100.00"
+    assert shown["verdict"] == "condition_false" and shown["condition"]["children"][0]["actual"] == "100.00"
     assert (await why(office, "never"))["verdict"] == "not_in_stage"
     looped = await office.http.get("/v1/explanations", params={"element_id": id_of("loop"), "rule_id": rule})
     assert (looped.json()["verdict"], looped.json()["guard"]) == ("loop_blocked", "loop")

@@ -134,7 +134,7 @@ def test_backwards_and_out_of_the_end_only_where_allowed(options: dict[str, Any]
 def test_the_condition_is_recorded_with_what_it_saw() -> None:
     picky = trigger(condition={"field": "event.total", "op": "gt", "value": 500})
     (v,) = FRESH.when(hear(situation(picky))).state.judged.verdicts  # type: ignore[union-attr]
-    assert v.trace[0][2:5] == (500, "{'amount': '100.00', 'currency': 'EUR'}", False)
+    assert v.trace[0][2:5] == (500, "100.00 EUR", False)
 
 
 # ------------------------------------------------------------------------------------------------ several triggers (D17)
