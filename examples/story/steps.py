@@ -77,7 +77,7 @@ def the_pipelines_and_their_rules(scene: Scene) -> Told:
     for name, code, roles in PEOPLE:
         mail = f"{name.split()[0].lower()}@acme.test"
         body = {"code": code, "name": name, "email": mail, "zone": BERLIN, "language": "en", "roles": roles}
-        employee = scene.found_or_made("deals", "/v1/employees", lambda e, code=code: e["code"] == code, body)  # type: ignore[misc]
+        employee = scene.found_or_made("deals", "/v1/employees", _with_code(code), body)
         cast[f"employee {code}"] = _id(employee, "employee")
     yield Fact("four employees: Olaf owns the pipelines, Anna sells, Ben installs, Finn keeps the books", "deals.EmployeeAdded.v1")
     for code, name, kind, stages in (
@@ -85,12 +85,7 @@ def the_pipelines_and_their_rules(scene: Scene) -> Told:
         ("installation", "Installation", "deal", INSTALLATION),
         ("leads", "Leads", "lead", LEADS),
     ):
-        pipeline = scene.found_or_made(
-            "deals",
-            "/v1/pipelines",
-            lambda p, code=code: p["code"] == code,
-            _pipeline(scene, code, name, kind, stages),  # type: ignore[misc]
-        )
+        pipeline = scene.found_or_made("deals", "/v1/pipelines", _with_code(code), _pipeline(scene, code, name, kind, stages))
         cast[f"pipeline {code}"] = _id(pipeline, "pipeline")
         cast |= {f"stage {code}/{stage['code']}": stage["stage_id"] for stage in pipeline["stages"]}
     yield Fact("pipelines Sales, Installation and Leads", "deals.PipelineCreated.v1")
@@ -162,6 +157,10 @@ def _deal(scene: Scene, number: str) -> Told:
     must(seen.data["fields"]["amount"] == cast["amount"], f"the deal's amount is {seen.data['fields']['amount']}")
     cast["tenant"] = seen.tenant
     yield fact(f"deal {cast['title']}: two product rows, 1,297.00 EUR with 19 % and 7 % VAT, responsible Anna", seen, since)
+
+
+def _with_code(code: str) -> Callable[[Any], bool]:
+    return lambda item: bool(item["code"] == code)
 
 
 def _id(thing: Any, kind: str) -> str:
