@@ -83,7 +83,17 @@ RULES = {
     ),
     "the command line is a client": Rule(
         r"dealwright/",
-        never=("services", "shared.contracts", "shared.messaging", "shared.testing", "tests", "sqlalchemy", "asyncpg", "aiokafka", "fastapi"),
+        never=(
+            "services",
+            "shared.contracts",
+            "shared.messaging",
+            "shared.testing",
+            "tests",
+            "sqlalchemy",
+            "asyncpg",
+            "aiokafka",
+            "fastapi",
+        ),
         fine=tuple(f"services.automation.rule_sets.{pure}" for pure in ("reading", "emitting", "comparing")),
     ),
     "no template engine that runs code": Rule(r"", never=("jinja2",)),
