@@ -44,7 +44,7 @@ from services.automation.domain import trigger as tri
 from services.automation.domain import visit as vis
 from services.automation.domain.card import Card
 from services.automation.domain.check import MOST_RULES, WARNINGS, Checked, Neighbour, StageName, check_rule, check_trigger
-from services.automation.domain.condition import sentence
+from services.automation.domain.condition import Trace
 from services.automation.domain.constants import VALUE, ChangeValue, DefineValue, DeleteValue
 from services.automation.domain.decision import DECISION
 from services.automation.domain.definition import Ready, ready, rule_of
@@ -156,7 +156,7 @@ def _custom_fields(world: World) -> Iterator[picker.CustomField]:
         for field in row["fields"] if row["kind"] == "form" else ():
             if not field.get("retired"):
                 kind = fields.kind_of_field(field["field_type"], multiple=field["multiple"])
-                yield picker.CustomField(str(row["element_type"]), field["code"], field["label"], kind)
+                yield picker.CustomField(str(row["element_type"]), field["code"], field["label"], kind, tuple(field["options"]))
 
 
 def _stage_above(world: World, stage_id: UUID, rule_id: UUID | None) -> tuple[list[tuple[str, str, str, str]], str]:
@@ -1105,9 +1105,11 @@ def _shown_escalation(e: vis.RunEscalated | None) -> Json | None:
     return None if e is None else {"at": e.at, "waiting_since": e.since, "employee_id": e.employee_id, "role": e.role}
 
 
-def shown_trace(trace: Any) -> Json:
+def shown_trace(trace: Trace) -> Json:
+    """A comparison with what was seen, in words too."""
     path, op, expected, actual, verdict, note = trace
-    return {"field": path, "op": op, "expected": expected, "actual": actual, "verdict": verdict, "note": note, "says": sentence(trace)}
+    said = why.said_of(trace).shown("says")
+    return {"field": path, "op": op, "expected": expected, "actual": actual, "verdict": verdict, "note": note, **said}
 
 
 RUNS = Table(

@@ -481,5 +481,11 @@ def _culprit(condition: Json, *, want: bool = True) -> Words | None:
     return next((found for child in condition["children"] if (found := _culprit(child, want=inside)) is not None), None)
 
 
+def said_of(trace: Trace) -> Words:
+    """One comparison that was made."""
+    _, (leaf,) = condition_tree({"field": trace[0], "op": trace[1], "value": trace[2]}, (trace,), Reader())
+    return Words(leaf["says"], leaf["says_de"])
+
+
 def culprit_of(condition: Json) -> Words:
     return _culprit(condition) or LOOKED_AT["no_culprit"]

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from services.automation.domain import fields, words
+from services.automation.domain.card import WEEKDAYS
 from services.automation.domain.catalogue import COMMON_OUTPUTS, RULE_TYPES, TRIGGER_TYPES
 from services.automation.domain.words import Words, same
 from shared.es.aggregate import Json
@@ -23,6 +24,8 @@ class CustomField:
     code: str
     label: str
     kind: str
+    options: tuple[str, ...] = ()
+    """What a select may hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +45,12 @@ class Placeholder:
     source: str
     label: Words
     ordered: bool = True
+    options: tuple[str, ...] = ()
 
     def shown(self) -> Json:
         place = {"path": self.path, "placeholder": f"{{{{{self.path}}}}}", "kind": self.kind, "source": self.source}
-        more = {} if self.source != "steps" else {"ordered": self.ordered}
-        return {**place, **self.label.shown(), "source_label": words.SOURCES[self.source].en, **_german(self.source), **more}
+        more: Json = {"ordered": self.ordered} if self.source == "steps" else {"options": list(self.options)} if self.options else {}
+        return {**place, **self.label.shown(), **words.SOURCES[self.source].shown("source_label"), **more}
 
     def is_about(self, text: str) -> bool:
         """Whether every word of the text occurs in it, in either language."""
@@ -54,8 +58,8 @@ class Placeholder:
         return all(word in whole for word in text.casefold().split())
 
 
-def _german(source: str) -> Json:
-    return {"source_label_de": words.SOURCES[source].de}
+OPTIONS = {"stage_kind": ("process", "success", "failure"), "now.weekday": WEEKDAYS}
+"""Of standard fields."""
 
 
 def of_fields(element_type: str) -> Iterator[Placeholder]:
@@ -63,20 +67,20 @@ def of_fields(element_type: str) -> Iterator[Placeholder]:
     for path, kind in fields.standard_of(element_type).items():
         source = path.partition(".")[0] if "." in path else "element"
         if path in fields.CLOCK:
-            yield Placeholder(path, kind, "run", words.FIELDS[path])
+            yield Placeholder(path, kind, "run", words.FIELDS[path], options=OPTIONS.get(path, ()))
         elif source != "invoices" or element_type == "deal":
-            yield Placeholder(f"{element_type}.{path}", kind, source, words.FIELDS[path])
+            yield Placeholder(f"{element_type}.{path}", kind, source, words.FIELDS[path], options=OPTIONS.get(path, ()))
 
 
 def of_custom_fields(element_type: str, custom: Iterable[CustomField]) -> Iterator[Placeholder]:
     """Those of the element, and of the contact and company linked to it (S16)."""
     for field in custom:
         if field.of == element_type:
-            yield Placeholder(f"{element_type}.uf.{field.code}", field.kind, "element", same(field.label))
+            yield Placeholder(f"{element_type}.uf.{field.code}", field.kind, "element", same(field.label), options=field.options)
         elif field.of in OWNERS:
             owner = words.SOURCES[field.of]
             label = Words(f"{owner.en}: {field.label}", f"{owner.de}: {field.label}")
-            yield Placeholder(f"{element_type}.{field.of}.uf.{field.code}", field.kind, field.of, label)
+            yield Placeholder(f"{element_type}.{field.of}.uf.{field.code}", field.kind, field.of, label, options=field.options)
 
 
 def of_values(element_type: str, values: Iterable[tuple[str, str, str]]) -> Iterator[Placeholder]:

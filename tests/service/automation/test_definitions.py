@@ -105,13 +105,17 @@ async def test_the_picker_offers_fields_values_and_outputs(office: Office) -> No
     await office.hear(
         field_set("company", field("vat_id"), element_type="company"), field_set("lead", field("budget"), element_type="lead")
     )
+    select = field("tier", "select").model_copy(update={"label": "Tier", "options": ("A", "B")})
+    await office.hear(field_set("deal", field("meeting", "date"), select, element_type="deal"))
     found = await picked(office, element_type="deal", stage_id=stage("sales/new"))
     assert found["deal.uf.meeting"]["kind"] == "date" and found["deal.contact.uf.city"]["label_de"] == "Kontakt: city"
     assert found["deal.company.uf.vat_id"]["source"] == "company" and found["deal.invoices.last.total"]["kind"] == "money"
     assert found["const.house"]["placeholder"] == "{{const.house}}"
+    assert found["deal.uf.tier"]["options"] == ["A", "B"] and found["deal.uf.tier"]["label"] == "Tier"
     assert "var.secret" not in found and "deal.uf.budget" not in found
     assert found["steps.link.url"]["label"] == "Create payment link: Link"
     assert {path for path, item in found.items() if not item.get("ordered", True)} >= {"steps.link.url", "steps.mail.sent_at"}
+    assert found["now.weekday"]["options"][0] == "mon" and "options" not in found["deal.title"]
     lead = await picked(office, element_type="lead")
     assert "lead.uf.budget" in lead and "var.secret" in lead and "lead.invoices.last.total" not in lead
 

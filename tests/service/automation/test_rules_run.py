@@ -306,6 +306,8 @@ rules:
     shown = (await office.http.get(f"/v1/runs/{run['id']}")).json()
     (leaf,) = shown["record"]["condition"]
     assert (shown["state"], leaf["expected"], leaf["actual"], leaf["verdict"]) == ("skipped", 500, "100.00", False)
+    assert leaf["says"] == "Amount is greater than 500: no, it was 100.00"
+    assert leaf["says_de"] == "Betrag ist größer als 500: nein, der Wert war 100.00"
 
 
 async def test_an_import_starts_nothing_and_is_remembered(office: Office) -> None:
