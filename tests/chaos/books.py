@@ -9,7 +9,7 @@ from typing import Any
 import asyncpg
 
 from shared.messaging.envelope import unpack
-from tests.chaos import money
+from tests.chaos import money, timers
 from tests.chaos.ground import Ground
 from tests.chaos.laws import EVENTS, Law, broken
 
@@ -38,7 +38,7 @@ class Books:
     async def open(self) -> None:
         """From now on everything is noted."""
         for service in SERVICES:
-            views = EVENTS + (money.VIEWS if service == "billing" else "")
+            views = EVENTS + {"billing": money.VIEWS, "scheduler": timers.VIEWS}.get(service, "")
             await (await self._connection(service)).execute(OPENED + views)
 
     async def close(self) -> None:

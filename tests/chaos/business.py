@@ -51,6 +51,8 @@ triggers:
 WAYS = ("whole", "whole", "whole", "halves", "excess", "back", "refund")
 """How a customer pays: at once; in two halves, the later one reported first; too much; or all of it, and later it goes back, because
 the provider says so, or because we ask it to."""
+QUICK_WAYS = tuple(way for way in WAYS if way not in ("back", "refund"))
+"""For a run that must end soon: the mail to whoever is responsible for money that went back waits a minute."""
 TOO_MUCH = 500
 """Minor units that stay as the customer's credit (D26)."""
 
@@ -104,6 +106,7 @@ class Business:
     seed: int
     count: int
     deadline: float
+    ways: tuple[str, ...] = WAYS
     stages: dict[str, str] = field(default_factory=dict)
     employee: str = ""
     pipeline: str = ""
@@ -117,7 +120,7 @@ class Business:
 
     def _order(self, n: int) -> Order:
         contact, deal = (str(uuid5(NAMESPACE, f"{self.seed}/{kind}/{n}")) for kind in ("contact", "deal"))
-        way = random.Random(f"way {self.seed} {n}").choice(WAYS)
+        way = random.Random(f"way {self.seed} {n}").choice(self.ways)
         return Order(n, contact, deal, f"customer.{n}.{self.seed}@example.org", f"{100 + n}.00", way)
 
     # ----------------------------------------------------------------------------------------------------- before

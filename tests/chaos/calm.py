@@ -22,6 +22,10 @@ select (select count(*) from outbox) as outbox, (select count(*) from blocked) a
        (select count(*) from effects where told_at is null and state in ('done', 'failed', 'unknown')) as untold,
        (select count(*) from events) as events
 """
+HELD = f"""
+select count(*) as held from notices_v1 where status = 'held' and held_until < clock_timestamp() + interval '{SOON}'
+"""
+"""A mail about money that went back waits a minute for whatever else belongs to it (D29)."""
 
 
 async def calm(ground: Ground, books: Books, deadline: float) -> str | None:
@@ -40,11 +44,13 @@ async def calm(ground: Ground, books: Books, deadline: float) -> str | None:
 async def _look(ground: Ground, books: Books) -> tuple[list[str], list[int]]:
     try:
         answers = await books.ask_all(WAITING)
+        held = await books.ask("notifications", HELD)
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         return [f"PostgreSQL: {error}"], []
     rows = {service: dict(found[0]) for service, found in answers.items()}
     events = [row.pop("events") for row in rows.values()]
     waits = [f"{service}: {number} {what}" for service, row in rows.items() for what, number in row.items() if number]
+    waits += [f"notifications: {held[0]['held']} notices are held"] if held[0]["held"] else []
     waits += await _not_ready(ground)
     return waits or await _lags(ground), events
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from shared.runtime.clock import monotonic
 from shared.runtime.service import Service
-from tests.chaos import money, principals
+from tests.chaos import money, principals, timers
 from tests.chaos.books import SERVICES, Books
 from tests.chaos.business import PAID, TOO_MUCH, Business
 from tests.chaos.client import GaveUp
@@ -157,6 +157,13 @@ async def runs(e: Evidence) -> Findings:
     wrong += [f"run of {b['rule_id']} ended as {b['outcome']}" for b in done if b["outcome"] != "succeeded"]
     moved = (b["element"]["element_id"] for b in e.heard("automation.TriggerDecided") if b["outcome"] == "moved")
     return wrong + exactly_one("decision that moved", e.deals, moved)
+
+
+async def timers_fire(e: Evidence) -> Findings:
+    """One a deal, which waits two seconds for its link: not early, once, and none is forgotten. (I18, I19)"""
+    wrong = await e.books.breaches("scheduler", timers.LAWS)
+    fired = await e.books.ask("scheduler", "select id from chk.timer_event where type = 'TimerFired'")
+    return wrong if len(fired) == len(e.deals) else [*wrong, f"{len(fired)} timers fired, not {len(e.deals)}"]
 
 
 # ---------------------------------------------------------------------------------------------------------- messaging
@@ -355,6 +362,7 @@ CHECKS: tuple[Callable[[Evidence], Awaitable[Findings]], ...] = (
     mails,
     moves,
     runs,
+    timers_fire,
     nothing_parked,
     gapless,
     published,

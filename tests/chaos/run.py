@@ -12,7 +12,7 @@ from shared.runtime.clock import monotonic
 from shared.testing.stack import run_folder
 from tests.chaos.again import republished
 from tests.chaos.books import Books
-from tests.chaos.business import Business
+from tests.chaos.business import WAYS, Business
 from tests.chaos.calm import calm
 from tests.chaos.check import CHECKS, Evidence
 from tests.chaos.client import Client, GaveUp
@@ -33,6 +33,7 @@ class Plan:
     seed: int
     deals: int
     weather: Weather
+    ways: tuple[str, ...] = WAYS
 
 
 @dataclass(slots=True)
@@ -80,7 +81,7 @@ async def _shaken(plan: Plan, ground: Ground, say: Say) -> Report:
     client, books = Client(ground, plan.seed), Books(ground)
     try:
         await books.open()
-        business = Business(client, plan.seed, plan.deals, monotonic() + plan.weather.seconds + AFTER)
+        business = Business(client, plan.seed, plan.deals, monotonic() + plan.weather.seconds + AFTER, plan.ways)
         await business.open()
         say("pipeline and rules are in force; orders come in")
         report = await _stormed(plan, ground, business, say)

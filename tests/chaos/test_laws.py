@@ -17,7 +17,7 @@ from services.billing import provider
 from services.billing.service import SERVICE
 from services.billing.settings import settings
 from shared.testing.stack import Stack
-from tests.chaos import money, principals
+from tests.chaos import money, principals, timers
 from tests.chaos.laws import EVENTS, broken
 from tests.service.billing.conftest import (
     ANNA,
@@ -39,7 +39,7 @@ from tests.service.billing.test_api import invoice, payment
 from tests.service.billing.test_pages import begin, link_of, press
 from tests.service.house import House, a_house, employee
 
-LAWS = {law.name: law for law in (*money.LAWS, *principals.LAWS)}
+LAWS = {law.name: law for law in (*money.LAWS, *principals.LAWS, *timers.LAWS)}
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ async def books(house: House, stack: Stack) -> AsyncIterator[asyncpg.Connection]
     changes = connection.transaction()
     await changes.start()
     try:
-        await connection.execute(f"create schema chk; {EVENTS} {money.VIEWS}")
+        await connection.execute(f"create schema chk; {EVENTS} {money.VIEWS} {timers.VIEWS} {GOOD_TIMERS}")
         yield connection
     finally:
         await changes.rollback()
@@ -159,6 +159,39 @@ async def _another_currency(client: httpx.AsyncClient) -> None:
     assert taken.status_code == 201, taken.text
 
 
+def timer(id: str, *events: tuple[str, str]) -> str:
+    """A stream in the log, which is the same in every service. Times are minutes from now."""
+    rows = ", ".join(
+        f"(gen_random_uuid(), '{TENANT}', 'timer', 'timer-{id}', {version}, '{type}', {data}, 'chain', 'cause', 0, 'system', now())"
+        for version, (type, data) in enumerate(events, 1)
+    )
+    columns = "id, tenant, aggregate, stream, version, type, data, correlation_id, causation_id, hops, actor, recorded_at"
+    return f"insert into events ({columns}) values {rows};"
+
+
+def due(minutes: float, waiting: str = "null") -> str:
+    moment = f"now() + interval '{minutes} minutes'"
+    return f"json_build_object('armed', json_build_object('due', json_build_object('due_at', {moment}, 'waiting_for', {waiting})))"
+
+
+def fired(minutes: float, at: float, early: str = "false") -> str:
+    moments = f"'due_at', now() + interval '{minutes} minutes', 'fired_at', now() + interval '{at} minutes'"
+    return f"json_build_object({moments}, 'early', {early})"
+
+
+SET, FIRED, MISSED, CANCELLED = "TimerSet", "TimerFired", "TimerMissed", "TimerCancelled"
+TENANT = "7e57ab1e-0000-4000-8000-000000000000"
+GOOD_TIMERS = "".join(
+    (
+        timer("fired", (SET, due(-9)), (FIRED, fired(-9, -8.9))),
+        timer("again", (SET, due(-9)), (FIRED, fired(-9, -9)), ("TimerRearmed", due(-5)), (FIRED, fired(-5, -4))),
+        timer("by hand", (SET, due(60)), (FIRED, fired(60, -1, "true"))),
+        timer("cancelled", (SET, due(-9)), (CANCELLED, "'{}'")),
+        timer("later", (SET, due(60))),
+        timer("waits for somebody", (SET, due(-60, "'responsible_hours'"))),
+    )
+)
+
 SHAPES = {
     "chk.clearing": 12,
     "chk.refund": 3,
@@ -170,6 +203,7 @@ SHAPES = {
     "chk.payment_entry where rate is not null": 1,
     "chk.payment_entry where amount < 0": 2,
     "chk.payment where reversed": 1,
+    "chk.timer_event": 11,
 }
 """What the good history has at least, so that a law that holds has something to hold for."""
 
@@ -212,6 +246,11 @@ AUDIT = "each row of the audit names who, what and when"
 RATE = "money changes its currency only at a rate agreed by hand"
 REFUND = "a refund is what it took from credit and from allocations"
 FLOAT = "no amount is a floating-point number"
+
+EARLY = "no timer fires before it is due"
+ONCE = "a timer fires or is missed once for each time it was due"
+SILENT = "a timer that was cancelled stays silent"
+FORGOTTEN = "no timer is forgotten"
 
 CASES: tuple[tuple[str, str, str], ...] = (
     (ARRIVED, "an invoice took more", changed("invoice", "InvoicePaid", '"amount":10000', '"amount":10001')),
@@ -300,6 +339,14 @@ CASES: tuple[tuple[str, str, str], ...] = (
     (AUDIT, "nobody did it", "update audit set principal = ''"),
     (AUDIT, "nothing was done", "update audit set action = ''"),
     (AUDIT, "in no tenant", "update audit set tenant = null"),
+    (EARLY, "a second before", timer("x", (SET, due(-1)), (FIRED, fired(-1, -1.02)))),
+    (EARLY, "found missed too soon", timer("x", (SET, due(5)), (MISSED, fired(5, -1)))),
+    (ONCE, "fired twice", timer("x", (SET, due(-1)), (FIRED, fired(-1, -1)), (FIRED, fired(-1, 0)))),
+    (ONCE, "missed, and fired", timer("x", (SET, due(-1)), (MISSED, fired(-1, -1)), (FIRED, fired(-1, 0)))),
+    (SILENT, "fired", timer("x", (SET, due(-1)), (CANCELLED, "'{}'"), (FIRED, fired(-1, -1)))),
+    (SILENT, "missed", timer("x", (SET, due(-1)), (CANCELLED, "'{}'"), (MISSED, fired(-1, -1)))),
+    (FORGOTTEN, "never fired", timer("x", (SET, due(-1)))),
+    (FORGOTTEN, "the second time", timer("x", (SET, due(-9)), (FIRED, fired(-9, -9)), ("TimerRearmed", due(-1)))),
     (AUDIT, "tomorrow", "update audit set at = clock_timestamp() + interval '1 day'"),
 )
 

@@ -3,6 +3,7 @@ move, and exactly its payments. The whole of it: `make chaos`."""
 
 from __future__ import annotations
 
+from tests.chaos.business import QUICK_WAYS
 from tests.chaos.run import Plan, chaos
 from tests.chaos.storm import drawn, short_storm
 
@@ -10,7 +11,7 @@ SEED, DEALS, SECONDS = 284, 20, 22
 
 
 async def test_a_short_storm_loses_nothing_and_does_nothing_twice() -> None:
-    report = await chaos(Plan(SEED, DEALS, short_storm(SECONDS)))
+    report = await chaos(Plan(SEED, DEALS, short_storm(SECONDS), QUICK_WAYS))
     assert {check: findings for check, findings in report.findings.items() if findings} == {}
     assert report.passed
 
