@@ -1483,7 +1483,14 @@ async def list_decisions(
 
 def _shown_decision(row: Mapping[str, Any]) -> Json:
     names = ("id", "source_event_id", "source_type", "trigger_type", "element_id", "invoice_id", "waiting_for", "outcome", "reason")
-    return {**{name: row[name] for name in (*names, "trigger_id", "verdicts", "order_version", "visit_id", "at")}}
+    shown = {name: row[name] for name in (*names, "trigger_id", "order_version", "visit_id", "at")}
+    return {**shown, "verdicts": [_shown_verdict(verdict) for verdict in row["verdicts"]]}
+
+
+def _shown_verdict(verdict: Json) -> Json:
+    """Of one candidate, with every comparison of its condition, in words too."""
+    says = words.label(words.VERDICTS, verdict["verdict"]).shown("says")
+    return {**verdict, **says, "trace": [shown_trace(trace) for trace in verdict["trace"]]}
 
 
 @API.get("/v1/trigger-decisions/{id}", operation_id="decisions_get", tags=["decisions"])

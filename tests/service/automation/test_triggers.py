@@ -76,6 +76,10 @@ async def test_why_a_deal_does_not_move(office: Office, stood: str, options: dic
     assert [m.name for m in said] == (["TriggerDecided"] if reason else [])
     (shown,) = await decisions(office)
     assert (shown["outcome"], shown["reason"]) == ("ignored", reason or "no_candidate")
+    for verdict in shown["verdicts"]:
+        assert verdict["says"] and verdict["says_de"] and verdict["says"] != verdict["verdict"]
+        assert all(leaf["says_de"] == "Rechnungsbetrag ist größer als 500: nein, der Wert war 100.00 EUR" for leaf in verdict["trace"])
+    assert (reason == "condition_false") is bool(shown["verdicts"] and shown["verdicts"][0]["trace"])
 
 
 @pytest.mark.parametrize(
