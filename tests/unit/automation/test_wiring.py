@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -143,7 +142,7 @@ def commands(draw: st.DrawFn, visit: Visit) -> Any:
     )
 
 
-@settings(max_examples=150, deadline=timedelta(seconds=2))
+@settings(max_examples=150)
 @for_all(st.data())
 def test_no_course_of_events_breaks_a_visits_promises(data: st.DataObject) -> None:
     state = VISIT.initial
