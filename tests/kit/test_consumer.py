@@ -347,9 +347,11 @@ async def test_a_consumer_whose_fetch_task_died_is_rebuilt(shop: Shop) -> None:
 
 
 async def test_lag_without_a_move_is_enough_to_rebuild(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where the fetch task lives and yet brings nothing: only progress is believed."""
+    """Also where the fetch task lives and yet brings nothing: only progress is believed.
+
+    Patient enough for the silence to be seen before it ends, also on a machine that stands still for a second."""
     monkeypatch.setattr(GroupConsumer, "dead", lambda self: None)
-    async with running(shop.consumer()) as consumer:
+    async with running(shop.consumer(replace(PATIENCE, unmoved=6.0))) as consumer:
         await until(lambda: consumer.settled)
         break_fetching(consumer)
         await shop.send("deal-1/0")
