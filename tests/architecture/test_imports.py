@@ -59,7 +59,7 @@ RULES = {
         never=("shared.contracts", "shared.http", "{own}.handlers", "{own}.api", "{own}.subscriptions", "{own}.publications", *WEB),
     ),
     "api asks commands and reads rows": Rule(
-        r"services/\w+/api\.py",
+        r"services/\w+/api(\.py|/)",
         never=("shared.contracts", "{own}.handlers", "{own}.subscriptions", "{own}.publications", "httpx", "aiosmtplib", "aiokafka"),
     ),
     "contracts enter through three files": Rule(
@@ -76,7 +76,7 @@ RULES = {
     "nothing knows how it is run": Rule(r"(shared/(?!testing/)|services/)", never=("deploy",)),
     "one file imports aiokafka": Rule(r"(shared|services|deploy)/", never=("aiokafka",), but=r"shared/messaging/kafka\.py"),
     "the web framework stays at the door": Rule(
-        r"(shared|services)/", never=("fastapi", "starlette"), but=r"(services/\w+/api\.py|shared/http/|shared/runtime/service\.py)"
+        r"(shared|services)/", never=("fastapi", "starlette"), but=r"(services/\w+/api(\.py|/)|shared/http/|shared/runtime/service\.py)"
     ),
     "the outside world is met in adapters": Rule(
         r"(shared|services)/", never=("httpx", "aiosmtplib", "requests", "smtplib"), but=r"services/\w+/(provider\.py|channels/)"

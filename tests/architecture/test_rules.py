@@ -10,7 +10,7 @@ from functools import cache
 
 import pytest
 
-from tests.architecture.source import Source, imports, source, sources, within
+from tests.architecture.source import ROOT, Source, imports, source, sources, within
 
 Found = Iterator[ast.AST]
 
@@ -103,20 +103,36 @@ ROUTE = re.compile(r"[\w.]+\.(get|post|put|patch|delete|head|options|websocket|a
 
 def no_route_without_scope(file: Source) -> Found:
     """Every route says who may come in: needs(...), or public(...) and why (T3)."""
-    doors = {
-        target.id
-        for node in file.tree.body
-        if isinstance(node, ast.Assign) and GUARDS.search(ast.unparse(node.value))
-        for targets in node.targets
-        for target in ast.walk(targets)
-        if isinstance(target, ast.Name)
-    }
+    doors = guards_of(file.tree) | imported_guards(file.tree)
     for node in ast.walk(file.tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             routes = [text for text in map(ast.unparse, node.decorator_list) if ROUTE.match(text)]
             guarded = " ".join([*routes, ast.unparse(node.args)])
             if routes and not GUARDS.search(guarded) and not doors & set(re.findall(r"\w+", guarded)):
                 yield node
+
+
+def guards_of(tree: ast.Module) -> set[str]:
+    """Names that a module gives to guards."""
+    return {
+        target.id
+        for node in tree.body
+        if isinstance(node, ast.Assign) and GUARDS.search(ast.unparse(node.value))
+        for targets in node.targets
+        for target in ast.walk(targets)
+        if isinstance(target, ast.Name)
+    }
+
+
+def imported_guards(tree: ast.Module) -> set[str]:
+    """Guards that a room of routes takes from its `common.py`."""
+    shared = [node for node in tree.body if isinstance(node, ast.ImportFrom) and (node.module or "").endswith(".api.common")]
+    return {
+        alias.name
+        for node in shared
+        for alias in node.names
+        if alias.name in guards_of(ast.parse((ROOT / f"{(node.module or '').replace('.', '/')}.py").read_text()))
+    }
 
 
 def no_commit(file: Source) -> Found:
@@ -254,6 +270,12 @@ def test_a_door_may_have_a_name_of_its_own() -> None:
     route = "\n@api.get('/v1/deals')\nasync def deals(door: Annotated[Door, READ]): ..."
     for named in ("READ = needs('deals:read')", "READ, WRITE = needs('deals:read'), needs('deals:write')"):
         assert list(no_route_without_scope(source("services/deals/api.py", named + route))) == []
+
+
+@pytest.mark.parametrize(("name", "found"), [("READ", 0), ("Page", 1)])
+def test_a_door_may_be_taken_from_what_the_routes_share(name: str, found: int) -> None:
+    text = f"from services.automation.api.common import {name}\n@api.get('/v1/runs')\nasync def runs(door: Annotated[Door, {name}]): ..."
+    assert len(list(no_route_without_scope(source("services/automation/api/runs.py", text)))) == found
 
 
 def test_a_files_rules_go_by_its_path() -> None:

@@ -1,0 +1,12 @@
+"""HTTP of automation, a file for each thing that can be asked about."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from services.automation.api import catalogue, explanations, rule_sets, rules, runs, triggers, values
+from shared.http.problems import PROBLEMS
+
+API = APIRouter(responses=PROBLEMS)
+for part in (catalogue, rules, triggers, values, rule_sets, runs, explanations):
+    API.include_router(part.API)
