@@ -4,6 +4,7 @@ For tests/flow alone: whatever a flow shows here it also shows over real Kafka."
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -43,6 +44,8 @@ class Inhabitant:
     url: str
     loops: list[Loop]
     backlog: list[KafkaRecord] = field(default_factory=list)
+    away: int = 0
+    """Rounds until it starts again; 0 when it runs."""
 
     @property
     def name(self) -> str:
@@ -89,6 +92,15 @@ class Counting:
         return await self._raw.execute(query, *args)
 
 
+@dataclass(slots=True)
+class Death:
+    """A service ends in the n-th batch from now, at this statement of it, and is away for so many rounds."""
+
+    batches: int
+    statement: int
+    rounds: int
+
+
 class World:
     """`settle` until nothing moves; then assert. Disturbances change how messages arrive, never what must follow."""
 
@@ -104,8 +116,14 @@ class World:
         self._crashes: random.Random | None = None
         self._statements = 0
         self._results = 0
+        self._death: Death | None = None
 
     # ---- disturbances
+
+    def calm(self) -> None:
+        """None of them any more."""
+        self._times, self._order, self._cuts, self._batch = 1, None, None, 500
+        self._crashes = self._death = None
 
     def duplicate(self, times: int = 2) -> None:
         """Deliver everything more than once."""
@@ -123,6 +141,11 @@ class World:
         """Abort transactions: one in three loses its connection after at most so many statements."""
         self._crashes, self._statements = random.Random(seed), statements
 
+    def kill_once(self, seed: int) -> None:
+        """One service ends in the middle of a batch, is away while the others go on, and starts again from what it had committed."""
+        chance = random.Random(seed)
+        self._death = Death(chance.randrange(8), chance.randrange(10), chance.randint(1, 4))
+
     # ---- time
 
     async def tick(self, delta: timedelta) -> None:
@@ -139,6 +162,9 @@ class World:
         raise AssertionError(f"the world did not settle within {MOST_ROUNDS} rounds; last: {self.trace()[-20:]}")
 
     async def _round(self, inhabitant: Inhabitant) -> bool:
+        if inhabitant.away:
+            self._come_back(inhabitant)
+            return True
         sent = await self._collect(inhabitant)
         handled = await self._deliver(inhabitant)
         looped = [await self._step(loop) for loop in inhabitant.loops]
@@ -186,7 +212,33 @@ class World:
             await self._handle(inhabitant, batch)
         return bool(waiting)
 
+    def _come_back(self, inhabitant: Inhabitant) -> None:
+        inhabitant.away -= 1
+        if not inhabitant.away:
+            kit = inhabitant.kit
+            inhabitant.kit = Kit(kit.service, inhabitant.database, prepare(kit.service), self.note)
+            inhabitant.loops = loops_of(inhabitant.kit)
+
     async def _handle(self, inhabitant: Inhabitant, records: Sequence[KafkaRecord]) -> None:
+        if inhabitant.away:
+            inhabitant.backlog.extend(records)
+        elif self._death is not None and self._death.batches == 0:
+            await self._die(inhabitant, records, self._death)
+        else:
+            await self._handle_again_and_again(inhabitant, records)
+            if self._death is not None:
+                self._death.batches -= 1
+
+    async def _die(self, inhabitant: Inhabitant, records: Sequence[KafkaRecord], death: Death) -> None:
+        """Whether it had committed or not, Kafka does not know: the records come again."""
+        self._death, inhabitant.database.breaks_after = None, death.statement
+        with contextlib.suppress(Unavailable):
+            await handle_batch(inhabitant.kit, MessageBatch(inhabitant.name, records))
+        inhabitant.database.breaks_after = None
+        inhabitant.away = death.rounds
+        inhabitant.backlog.extend(records)
+
+    async def _handle_again_and_again(self, inhabitant: Inhabitant, records: Sequence[KafkaRecord]) -> None:
         """A service that lost its database takes the same records again, as after a restart."""
         for _ in range(RETRIES):
             if self._crashes is not None and self._crashes.random() < 1 / 3:
@@ -226,6 +278,11 @@ class World:
         """Names of all messages published, in order, without versions."""
         return [_type_of(record) for record in self._log if not record.topic.endswith(".dlq")]
 
+    @property
+    def said(self) -> Sequence[KafkaRecord]:
+        """Every message on every topic, oldest first."""
+        return self._log
+
     def records(self, type_name: str) -> list[KafkaRecord]:
         """Everything published under a type, the version left out."""
         return [record for record in self._log if _type_of(record) == type_name and not record.topic.endswith(".dlq")]
@@ -257,5 +314,10 @@ async def _settle_in(world: World, databases: Databases, service: Service) -> In
     database = BreakableDatabase(url, service.name)
     database.clock = lambda primary: world.now
     kit = Kit(service, database, prepare(service), world.note)
-    effects: list[Loop] = [EffectLoop(kit, kind, "world") for kind in service.effects]
-    return Inhabitant(kit, database, url, [Drainer(kit), *effects, *(loop(kit) for loop in service.loops)])
+    return Inhabitant(kit, database, url, loops_of(kit))
+
+
+def loops_of(kit: Kit) -> list[Loop]:
+    """What a process of this service would turn beside its consumer and its relay."""
+    effects: list[Loop] = [EffectLoop(kit, kind, "world") for kind in kit.service.effects]
+    return [Drainer(kit), *effects, *(loop(kit) for loop in kit.service.loops)]

@@ -35,6 +35,7 @@ START = datetime(2026, 3, 2, 8, tzinfo=UTC)
 """A Monday, nine o'clock in Berlin."""
 SERVICES = (DEALS, AUTOMATION, BILLING, SCHEDULER, NOTIFICATIONS)
 PAY = "http://pay.test"
+WEBHOOK_SECRET = "known to the test provider and to the shop"
 LINES = (
     {"name": "Roof tiles", "quantity": "2", "unit_price": "595.00", "tax_rate": "19"},
     {"name": "Delivery", "quantity": "1", "unit_price": "107.00", "tax_rate": "7"},
@@ -56,6 +57,7 @@ class Town:
     post: PostOffice
     doors: dict[str, httpx.AsyncClient]
     cast: dict[str, str] = field(default_factory=dict)
+    apps: dict[str, Any] = field(default_factory=dict)
 
     # ---- asking
 
@@ -162,14 +164,14 @@ async def a_town(databases: Databases, folder: Path, monkeypatch: pytest.MonkeyP
             monkeypatch.setattr(provider, "ROAD", httpx.ASGITransport(apps["billing"]))
             await world.settle()
             key = (folder / "operator.key").read_text().strip()
-            doors = {name: _door(app, PAY if name == "billing" else "http://town.test", key) for name, app in apps.items()}
-            yield Town(world, post, doors)
+            doors = {name: a_door(app, PAY if name == "billing" else "http://town.test", key) for name, app in apps.items()}
+            yield Town(world, post, doors, apps=apps)
             for app in apps.values():
                 await app.state.rooms.commands.drain()
     _forget_settings()
 
 
-def _door(app: Any, base: str, key: str) -> httpx.AsyncClient:
+def a_door(app: Any, base: str, key: str) -> httpx.AsyncClient:
     transport = httpx.ASGITransport(app, client=("127.0.0.1", 1))
     return httpx.AsyncClient(transport=transport, base_url=base, headers={"Authorization": f"Bearer {key}"})
 
@@ -181,6 +183,7 @@ def _tell_settings(monkeypatch: pytest.MonkeyPatch, folder: Path, smtp_port: int
         "DEALWRIGHT_PEPPER": "a pepper of these flows, long enough",
         "DEALWRIGHT_STATE_DIR": str(folder),
         "DEALWRIGHT_BILLING__PUBLIC_BASE": PAY,
+        "DEALWRIGHT_BILLING__WEBHOOK_SECRETS": WEBHOOK_SECRET,
         "DEALWRIGHT_SMTP__HOST": "127.0.0.1",
         "DEALWRIGHT_SMTP__PORT": str(smtp_port),
         "DEALWRIGHT_STORAGE__FOLDER": str(folder),
