@@ -80,7 +80,7 @@ def test_every_document_points_to_what_exists() -> None:
 
 def test_every_page_is_reached_from_an_index() -> None:
     """The README or an index beside it links to each page under docs/."""
-    indexes = [ROOT / "README.md", ROOT / "docs/operating/README.md", ROOT / "docs/decisions/README.md"]
+    indexes = [ROOT / "README.md", *(ROOT / "docs" / folder / "README.md" for folder in ("operating", "decisions", "rules"))]
     linked = {(index.parent / link.partition("#")[0]).resolve() for index in indexes for link in LINK.findall(index.read_text())}
     pages = {page for page in documents() if page.is_relative_to(ROOT / "docs")}
     assert {page.relative_to(ROOT).as_posix() for page in pages if page.resolve() not in linked} == set()

@@ -13,7 +13,7 @@ from tests.unit.automation import pages
 from tests.unit.automation.pages import DOCS, KINDS, Page, page_of, planned, read
 
 COMING_OUT = {True: "What comes out", False: "What the condition sees"}
-ALL = sorted(DOCS.rglob("*.md")) + [DOCS.parent / "README.md"]
+ALL = [*sorted(DOCS.rglob("*.md")), DOCS.parent / "README.md"]
 
 
 def test_every_type_has_a_page_and_every_page_a_type() -> None:
@@ -66,17 +66,15 @@ def test_what_can_go_wrong_is_named_as_it_is_shown(name: str, heading: str) -> N
 INDEX = Page((DOCS / "rules/README.md").read_text())
 
 
+def _line(name: str, kind: pages.Kind) -> list[str]:
+    link = f"[`{name}`]({page_of(name).name if name in RULE_TYPES else f'../triggers/{name}.md'})"
+    elements = " and ".join(pages.ELEMENTS[element] for element in kind.element_types)
+    return [link, kind.label.en, words.GROUPS[kind.group].en, elements]
+
+
 def test_the_index_lists_every_type_with_its_page() -> None:
     tables = [pages.rows_of(f"{part}\n") for part in INDEX.text.split("\n\n") if part.startswith(("| rule type", "| trigger type"))]
-    shown = [
-        [
-            [f"[`{name}`]({page_of(name).name if name in RULE_TYPES else f'../triggers/{name}.md'})", kind.label.en]
-            + [words.GROUPS[kind.group].en, " and ".join(pages.ELEMENTS[element] for element in kind.element_types)]
-            for name, kind in kinds.items()
-        ]
-        for kinds in (RULE_TYPES, TRIGGER_TYPES)
-    ]
-    assert tables == shown
+    assert tables == [[_line(name, kind) for name, kind in kinds.items()] for kinds in (RULE_TYPES, TRIGGER_TYPES)]
 
 
 @pytest.mark.parametrize("heading", ["What a run can end as", "When a trigger does not move"])
