@@ -30,6 +30,8 @@ from shared.runtime.service import Service
 from shared.testing.stack import Stack
 
 ROOT = Path(__file__).parents[1]
+NO_QUOTA = 1_000_000
+"""New runs of a tenant in a second: what is measured is not how well they are held back."""
 PEPPER = "a pepper of this benchmark, long enough"
 SESSION = 60
 """Seconds of a consumer group's session: longer than services are held while their backlog is produced."""
@@ -81,6 +83,7 @@ class Stand:
             "DEALWRIGHT_KAFKA__PREFIX": self.prefix,
             "DEALWRIGHT_KAFKA__SESSION_SECONDS": str(SESSION),
             "DEALWRIGHT_STORAGE__FOLDER": str(self.folder / "files"),
+            "DEALWRIGHT_AUTOMATION__NEW_RUNS_A_SECOND": str(NO_QUOTA),
         }
 
     async def create_topics(self, *services: str) -> None:

@@ -12,11 +12,13 @@ from services.automation.domain import visit as vis
 from services.automation.domain.card import Card
 from services.automation.domain.decision import DECISION, Situation, decision_id, unlinked_id
 from services.automation.domain.definition import Ready
+from services.automation.domain.pace import Pace
 from services.automation.domain.rule import RULE, DisableRule, InvalidateRule
 from services.automation.domain.trigger import TRIGGER, InvalidateTrigger
 from services.automation.domain.visit import VISIT
 from services.automation.facts.cards import TRIGGERS, card_needs, card_of, needs_of_message, shown_pipeline
 from services.automation.facts.visits import NEEDS_OF_RULES, Judging, Stage, asks, decides, judging, stage_of
+from services.automation.settings import settings
 from services.automation.views import DecisionRef, VisitRef, WaitingVisit
 from shared.contracts import automation, billing, deals, notifications, scheduler
 from shared.es.addressed import Addressed, Facts
@@ -81,6 +83,7 @@ def _arrived(body: Arrival, element_id: str, card: Card, facts: Facts) -> Asks:
 def _begin_visit(body: Arrival, element_id: str, stage: Stage) -> Asks:
     def arrive(known: vis.Known, seen: Facts) -> vis.Arrive:
         recent = sum(row["runs_started"] for row in seen.all(views.LAST_VISITS, element_id) if _within_a_minute(row, seen))
+        pace = Pace(settings().automation.new_runs_a_second, seen.one(views.TURNS, EVERY), seen.counted(NEW_RUNS))
         return vis.Arrive(
             body.visit_id,
             stage.card.element_type,
@@ -93,9 +96,16 @@ def _begin_visit(body: Arrival, element_id: str, stage: Stage) -> Asks:
             stage.rules.in_force,
             known,
             recent,
+            pace,
         )
 
-    return asks(body.visit_id, stage, arrive, exclusive=f"runs/{element_id}", finds=((views.LAST_VISITS, element_id),))
+    own: dict[str, Any] = {"finds": ((views.LAST_VISITS, element_id),), "counts": (NEW_RUNS, lambda visit: visit.turns)}
+    return asks(body.visit_id, stage, arrive, exclusive=f"runs/{element_id}", **own)
+
+
+NEW_RUNS = "new runs"
+EVERY = "every"
+"""The key of what there is once in a tenant."""
 
 
 def _within_a_minute(row: Row, seen: Facts) -> bool:
@@ -145,6 +155,7 @@ def stage_of_waiting(waiting: WaitingVisit) -> Iterable[str]:
 ARRIVAL_NEEDS = (
     *needs_of_message(element_of, TRIGGERS),
     Need(views.DECISIONS_FOR_ELEMENT, element_of),
+    Need(views.TURNS, lambda message: [EVERY]),
 )
 WAITING_NEEDS = (
     *needs_of_message(element_of, rules_of(stage_stood_in)),

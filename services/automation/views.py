@@ -310,7 +310,7 @@ VALUES_OF_KIND: SqlFinder[Row] = by_column("values of kind", VALUES_TABLE, "kind
 # ------------------------------------------------------------------------------------------------ visits
 
 VISITS_TABLE = state_table(
-    "visits_v1",
+    "visits_v2",
     Column("element_type", Text, nullable=False),
     Column("element_id", Text, nullable=False),
     Column("pipeline_id", Text, nullable=False),
@@ -322,8 +322,10 @@ VISITS_TABLE = state_table(
     Column("waits", Boolean, nullable=False),
     Column("runs_started", Integer, nullable=False),
     Column("runs", JSON, nullable=False),
-    Index("visits_v1_element", "tenant", "element_id", "visit_number"),
-    Index("visits_v1_waiting", "tenant", "stage_id", postgresql_where="waits"),
+    Column("taken_until", DateTime(timezone=True)),
+    Index("visits_v2_turns", "tenant", "taken_until", postgresql_where="taken_until is not null"),
+    Index("visits_v2_element", "tenant", "element_id", "visit_number"),
+    Index("visits_v2_waiting", "tenant", "stage_id", postgresql_where="waits"),
 )
 WAITING = ("scheduled", "waiting", "blocked", "missed")
 
@@ -341,6 +343,7 @@ def _visit(visit: Visit, recorded: Recorded[VisitEvent]) -> Row:
         "waits": any(run.state in WAITING for run in visit.runs),
         "runs_started": sum(run.state != "skipped" for run in visit.runs),
         "runs": [_shown_run(visit, run) for run in visit.runs],
+        "taken_until": datetime.fromisoformat(visit.taken_until) if visit.taken_until else None,
     }
 
 
@@ -443,11 +446,21 @@ RUN_OF_TIMER: SqlFinder[VisitRef] = by_column("run of timer", TIMERS_OF_RUNS_TAB
 LAST_VISITS: SqlFinder[Row] = SqlFinder(
     "last visits",
     """select w.tenant, w.key, v.arrived_at, v.runs_started from unnest($1::uuid[], $2::text[]) as w(tenant, key)
-       cross join lateral (select arrived_at, runs_started from visits_v1 t where t.tenant = w.tenant and t.element_id = w.key
+       cross join lateral (select arrived_at, runs_started from visits_v2 t where t.tenant = w.tenant and t.element_id = w.key
                            order by visit_number desc limit 61) v""",
     lambda row: row,
 )
 """How many runs of an element began of late: the set `runs/<element>` (D40)."""
+
+
+TURNS: SqlFinder[datetime] = SqlFinder(
+    "turns",
+    """select w.tenant, w.key, v.taken_until from unnest($1::uuid[], $2::text[]) as w(tenant, key)
+       cross join lateral (select taken_until from visits_v2 t where t.tenant = w.tenant and t.taken_until is not null
+                           order by taken_until desc limit 1) v""",
+    lambda row: row["taken_until"],
+)
+"""How far the turns of a tenant are given away (D68), whatever the key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -469,7 +482,7 @@ WAITING_VISITS: SqlFinder[WaitingVisit] = by_column(
 VISITS_OF_ELEMENT: SqlFinder[Row] = SqlFinder(
     "visits of element",
     """select w.key, v.* from unnest($1::uuid[], $2::text[]) as w(tenant, key)
-       cross join lateral (select * from visits_v1 t where t.tenant = w.tenant and t.element_id = w.key
+       cross join lateral (select * from visits_v2 t where t.tenant = w.tenant and t.element_id = w.key
                            order by visit_number desc limit 50) v""",
     lambda row: row,
 )
@@ -477,7 +490,7 @@ WAITING_OF_RULE: SqlFinder[Row] = SqlFinder(
     "waiting visits of rule",
     """select w.tenant, w.key, v.id, v.element_id, v.stage_id from unnest($1::uuid[], $2::text[]) as w(tenant, key)
        join rules_v1 r on r.tenant = w.tenant and r.id = w.key
-       join visits_v1 v on v.tenant = r.tenant and v.stage_id = r.stage_id and v.waits
+       join visits_v2 v on v.tenant = r.tenant and v.stage_id = r.stage_id and v.waits
        order by v.id""",
     lambda row: row,
 )

@@ -52,6 +52,9 @@ class Facts(Protocol):
     def state(self, aggregate: Aggregate[S, Any, Any], id: str) -> S:
         """The state of a stream that `Addressed.reads` names (or that it is addressed to), as the items before left it."""
 
+    def counted(self, name: str) -> int:
+        """How much of this the tenant's items before it in the transaction have counted (`Addressed.counts`)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Addressed(Generic[C]):
@@ -60,7 +63,10 @@ class Addressed(Generic[C]):
     An item may read a stream of an aggregate that is not `read_by_others` only if it also appends to that stream.
     Whoever decides on a set or adds to it names it in `exclusive` ('open-invoices/<deal>'); `finds` are that set's rows, read
     under its lock. A command made of rows that were read before may raise Conflict when they are different now: its
-    message is translated and decided again in a new transaction."""
+    message is translated and decided again in a new transaction.
+
+    `counts`: a name, and how much of it the state counts for that the command led to, if it led to any event. Items behind it in
+    the transaction see the sum (`Facts.counted`); what other transactions do at the same time they do not."""
 
     aggregate: Aggregate[Any, C, Any]
     id: str
@@ -68,3 +74,4 @@ class Addressed(Generic[C]):
     reads: tuple[tuple[Aggregate[Any, Any, Any], str], ...] = ()
     exclusive: str | None = None
     finds: tuple[tuple[Finder[Any], str], ...] = ()
+    counts: tuple[str, Callable[[Any], int]] | None = None

@@ -5,6 +5,7 @@ written yet, so no savepoint is needed."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -94,6 +95,7 @@ class Round:
         self._sets: set[tuple[UUID, str]] = set()
         self._only_read: set[Stream] = set()
         self._last: dict[Stream, tuple[Handled, Any, Recorded[Any]]] = {}
+        self._counts: Counter[tuple[UUID, str]] = Counter()
         self.decided = Decided()
 
     def decide(self, place: int, item: Item, work: Work, aside: Exception | None) -> Result:
@@ -140,7 +142,7 @@ class Round:
                     self._only_read.add(Stream(tenant, name))
 
     def _decide_one(self, place: int, item: Item, addressed: Sequence[Addressed[Any]]) -> Result:
-        one = OneItem(self._prepared, self._tx, item, self._states, self._library, place)
+        one = OneItem(self._prepared, self._tx, item, self._states, self._library, place, self._counts)
         for n, a in enumerate(addressed):
             one.decide(a, item.expected_version if n == 0 else None)
         one.check_reads(addressed)
@@ -163,6 +165,7 @@ class Round:
         for table, rows in one.history_rows.items():
             self.decided.history_rows.setdefault(table, []).extend(rows)
         self._last.update(one.last)
+        self._counts.update(one.counts)
 
     def _refuse(self, place: int, item: Item, refused: Rejected) -> Result:
         self._keep_history(place)
@@ -184,17 +187,27 @@ class Round:
 class OneItem:
     """One item is all or nothing: what it would change is kept apart until it is through."""
 
-    def __init__(self, prepared: Prepared, tx: Tx, item: Item, states: Mapping[Stream, Any], library: Library, place: int) -> None:
+    def __init__(
+        self,
+        prepared: Prepared,
+        tx: Tx,
+        item: Item,
+        states: Mapping[Stream, Any],
+        library: Library,
+        place: int,
+        counts: Mapping[tuple[UUID, str], int],
+    ) -> None:
         self._prepared, self._tx, self._item = prepared, tx, item
         self._before = states
         self.changed: dict[Stream, tuple[Any, int]] = {}
-        self._seen = Seen(tx.now, item.context.tenant, place, library, Layered(self.changed, states))
+        self._seen = Seen(tx.now, item.context.tenant, place, library, Layered(self.changed, states), counts)
         self._numbers: dict[Stream, int] = {}
         self.events: list[tuple[str, Recorded[Any]]] = []
         self.outgoing: list[Outgoing] = []
         self.effects: list[tuple[Recorded[Any], Effect]] = []
         self.history_rows: dict[str, list[Row]] = {}
         self.last: dict[Stream, tuple[Handled, Any, Recorded[Any]]] = {}
+        self.counts: Counter[tuple[UUID, str]] = Counter()
 
     def decide(self, a: Addressed[Any], expected_version: int | None) -> None:
         stream = Stream(self._item.context.tenant, a.aggregate.stream(a.id))
@@ -208,6 +221,9 @@ class OneItem:
         for event in a.aggregate.decide(state, command):
             state, version = a.aggregate.evolve(state, event), version + 1
             self._record(handled, stream, state, version, event)
+        if a.counts is not None and stream in self._numbers:
+            name, of_state = a.counts
+            self.counts[self._item.context.tenant, name] += of_state(state)
         self.changed[stream] = (state, version)
 
     def _record(self, handled: Handled, stream: Stream, state: Any, version: int, event: Any) -> None:

@@ -165,6 +165,7 @@ class Seen:
     place: int
     library: Library
     states: Mapping[Stream, tuple[Any, int]] = field(default_factory=dict)
+    counts: Mapping[tuple[UUID, str], int] = field(default_factory=dict)
 
     def all(self, finder: Finder[R], key: str) -> Sequence[R]:
         return self.library.rows_at(self.place, finder, Key(self.tenant, key))
@@ -176,6 +177,9 @@ class Seen:
     def state(self, aggregate: Aggregate[S, Any, Any], id: str) -> S:
         state: S = self.states[Stream(self.tenant, aggregate.stream(id))][0]
         return state
+
+    def counted(self, name: str) -> int:
+        return self.counts.get((self.tenant, name), 0)
 
 
 def replica_key(replica: Replica[Any], envelope: Envelope, body: Any) -> Key:

@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import orjson
 import pytest
@@ -374,3 +374,21 @@ async def test_a_command_that_finds_its_set_changed_for_ever_does_not_take_the_o
         await handle_batch(kit, RequestBatch([asked("calm"), asking("raced", never)]))
     async with kit.database.raw() as raw:
         assert [row["stream"] for row in await raw.fetch("select stream from events")] == ["postcard-calm"]
+
+
+async def test_an_item_sees_how_much_the_items_before_it_have_counted(kit: Kit) -> None:
+    seen: list[int] = []
+
+    def putting(jar: str, number: int, tenant: UUID = toy.TENANT) -> HttpCommand:
+        def command(facts: Facts) -> toy.PutMarbles:
+            seen.append(facts.counted("marbles"))
+            return toy.PutMarbles(number)
+
+        id = str(uuid4())
+        addressed = (Addressed(toy.JAR, jar, command, counts=("marbles", lambda state: state.marbles)),)
+        return HttpCommand(Item(id, "test", f"{tenant}/{jar}", Context(tenant, id, id), addressed), b"", lambda done: Answer(200))
+
+    twice = (putting("a", 2), putting("b", 0), putting("c", 101), putting("d", 5), putting("e", 1, uuid4()), putting("f", 1))
+    await handle_batch(kit, RequestBatch(list(twice)))
+
+    assert seen == [0, 2, 2, 2, 0, 7], "neither what decided nothing, nor what was refused, nor another tenant's counts"

@@ -260,7 +260,7 @@ async def place_of_run(door: Door, run_id: UUID) -> RowMapping:
             if (row := (await sql.execute(query)).mappings().first()) is not None:
                 return row
         scan = text(
-            "select v.id, v.element_id, v.stage_id, r.value ->> 'rule_id' as rule_id from visits_v1 v"
+            "select v.id, v.element_id, v.stage_id, r.value ->> 'rule_id' as rule_id from visits_v2 v"
             " cross join lateral json_array_elements(v.runs) r where r.value ->> 'run_id' = :run limit 1"
         )
         row = (await sql.execute(scan, {"run": str(run_id)})).mappings().first()

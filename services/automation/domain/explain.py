@@ -17,7 +17,7 @@ from services.automation.domain.card import normal, zone_of
 from services.automation.domain.condition import NO_LITERAL, Trace
 from services.automation.domain.rule import DefinedRule
 from services.automation.domain.timing import BadTime, parsed_offset
-from services.automation.domain.visit import Run, RunEnded, TimerDropped, Visit, evolve
+from services.automation.domain.visit import FOR_A_TIMER, Run, RunEnded, TimerDropped, Visit, evolve
 from services.automation.domain.words import LOOKED_AT, RULE_ANSWERS, Words, joined, said, same
 from shared.es.aggregate import Json
 
@@ -227,7 +227,7 @@ class _RunCase:
         if verdict != "waiting":
             return verdict if verdict in RULE_ANSWERS else run.state
         found = f"waiting_{run.waiting_for}"
-        needs_a_moment = run.waiting_for in ("timer", "responsible_hours")
+        needs_a_moment = run.waiting_for in FOR_A_TIMER
         return "waiting_unknown" if found not in RULE_ANSWERS or (needs_a_moment and not run.due_at) else found
 
     def _values(self, condition: Json) -> dict[str, Any]:
@@ -291,7 +291,9 @@ class _RunCase:
         if held.waiting_for == "field" and not held.for_action:
             return "waiting", said(LOOKED_AT["waits_for_field"], field=self.case.reader.field(held.awaited or ""))
         until = self.case.reader.moment(held.due_at) if held.due_at else None
-        if held.waiting_for in ("timer", "responsible_hours"):
+        if held.waiting_for == "quota" and until:
+            return "waiting", said(LOOKED_AT["waits_its_turn"], until=until)
+        if held.waiting_for in FOR_A_TIMER:
             return "waiting", said(LOOKED_AT["waits_until"], until=until) if until else LOOKED_AT["waits_unknown"]
         return "ok", said(LOOKED_AT["waited_until"], until=until) if until else LOOKED_AT["at_once"]
 

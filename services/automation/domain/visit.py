@@ -18,6 +18,7 @@ from services.automation.domain.catalogue import RULE_TYPES
 from services.automation.domain.condition import Trace
 from services.automation.domain.definition import Ready, Rule, ready
 from services.automation.domain.ids import derived
+from services.automation.domain.pace import Pace
 from services.automation.domain.timing import Anchors, AtOnce, FieldEmpty, Timed, Wait, anchor_field, instant, resolve
 from services.automation.domain.words import ESCALATION
 from shared.es.aggregate import Aggregate, Json
@@ -42,6 +43,7 @@ RunState = Literal[
     "undone",
 ]
 NOT_BEGUN = frozenset(("scheduled", "waiting", "blocked"))
+FOR_A_TIMER = frozenset(("timer", "quota", "responsible_hours"))
 OVER = frozenset(("succeeded", "partial", "failed", "skipped", "cancelled", "undone"))
 
 
@@ -95,6 +97,8 @@ class Arrive:
     rules: tuple[Ready, ...]
     known: Known
     recent: int = 0
+    pace: Pace | None = None
+    """What of the tenant's quota is left; None: it has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,15 +310,21 @@ class Arrived:
     chain: tuple[str, ...]
     runs: tuple[Planned, ...]
     remembered: Json = field(default_factory=dict)
+    taken_until: str | None = None
+    """How far the tenant's turns are given away with this arrival (D68); None: it took none."""
+    turns: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class TimerAsked:
+    """`waiting_for`: timer, or quota: the run could begin but for the tenant's quota, and has its turn then (D68)."""
+
     rule_id: str
     timer_id: str
     when: Json
     max_lateness: int | None = None
     wait_limit: int | None = None
+    waiting_for: str = "timer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,7 +343,7 @@ class TimerDropped:
 
 @dataclass(frozen=True, slots=True)
 class TimerArmed:
-    """`waiting_for`: timer, responsible_hours."""
+    """`waiting_for`: timer, quota, responsible_hours."""
 
     rule_id: str
     timer_id: str
@@ -473,7 +483,7 @@ class Step:
 
 
 class Run(NamedTuple):
-    """One rule in one visit. `waiting_for`: timer, responsible_hours, field, predecessor.
+    """One rule in one visit. `waiting_for`: timer, quota, responsible_hours, field, predecessor.
 
     A named tuple, because every arrival makes one for each rule of its stage."""
 
@@ -523,6 +533,8 @@ class Visit(NamedTuple):
     chain: tuple[str, ...] = ()
     runs: tuple[Run, ...] = ()
     remembered: Json = NOTHING
+    taken_until: str | None = None
+    turns: int = 0
     left_at: str | None = None
     left_because: str | None = None
 
@@ -638,7 +650,7 @@ class Course:
         self.tell(RunEnded(run.rule_id, state, self.known.at, reason, detail, **more))
 
     def drop_timer(self, run: Run, reason: str) -> None:
-        if run.state == "waiting" and run.timer_id is not None and run.waiting_for in ("timer", "responsible_hours"):
+        if run.state == "waiting" and run.timer_id is not None and run.waiting_for in FOR_A_TIMER:
             self.tell(TimerDropped(run.rule_id, run.timer_id, reason))
 
     def settle(self) -> None:
@@ -658,15 +670,36 @@ def _arrive(command: Arrive) -> Sequence[VisitEvent]:
     known = command.known
     scope = Scope(known.card, known.now, command.arrived_at, values=known.values)
     planned, guards = _verdicts(command, scope)
+    planned, turns = _in_turn(command, planned)
     course = Course(Visit(), known, scope)
-    course.tell(_arrived(command, planned, scope))
+    course.tell(_arrived(command, planned, scope, turns))
     for rule_id, guard in guards.items():
         course.tell(RunEnded(rule_id, "blocked", known.at, guard))
     for place, r in enumerate(command.rules):
         if planned[place].state == "due":
             _start(course, place, rule=r.rule)
+        elif place in turns:
+            _await_turn(course, place, turns[place])
     course.settle()
     return course.events
+
+
+def _in_turn(command: Arrive, planned: tuple[Planned, ...]) -> tuple[tuple[Planned, ...], dict[int, datetime]]:
+    """The turn of every run that could begin at once, by its place; one whose turn is later is planned to wait for it (D68)."""
+    pace, now = command.pace, command.known.now
+    places = [place for place, one in enumerate(planned) if one.state == "due"]
+    if pace is None or not places:
+        return planned, {}
+    turns = {place: pace.turn(n, now) for n, place in enumerate(places)}
+    late = {place for place, turn in turns.items() if pace.must_wait(turn, now)}
+    kept = [replace(one, state="scheduled", rule=command.rules[n].rule) if n in late else one for n, one in enumerate(planned)]
+    return tuple(kept), turns
+
+
+def _await_turn(course: Course, place: int, turn: datetime) -> None:
+    """It waits as for a time: visible, in order, and to be called back like any other timer."""
+    when = {"mode": "after", "anchor_instant": instant(turn)}
+    _ask_timer(course, course.run(place), when, waiting_for="quota")
 
 
 def _verdicts(command: Arrive, scope: Scope) -> tuple[tuple[Planned, ...], dict[str, str]]:
@@ -684,7 +717,8 @@ def _verdicts(command: Arrive, scope: Scope) -> tuple[tuple[Planned, ...], dict[
     return tuple(planned), guards
 
 
-def _arrived(command: Arrive, planned: tuple[Planned, ...], scope: Scope) -> Arrived:
+def _arrived(command: Arrive, planned: tuple[Planned, ...], scope: Scope, turns: Mapping[int, datetime]) -> Arrived:
+    taken_until = command.pace.turn(len(turns), command.known.now).isoformat() if command.pace and turns else None
     remembered = {path: scope.value(path) for r in command.rules for path in r.remembers}
     return Arrived(
         command.visit_id,
@@ -698,6 +732,8 @@ def _arrived(command: Arrive, planned: tuple[Planned, ...], scope: Scope) -> Arr
         command.chain,
         planned,
         remembered,
+        taken_until,
+        len(turns),
     )
 
 
@@ -798,10 +834,10 @@ def _timed(course: Course, place: int) -> Timed:
     return resolve(run.rule.timing, anchors, after_previous=run.rule.after_previous and place > 0)
 
 
-def _ask_timer(course: Course, run: Run, when: Json) -> None:
+def _ask_timer(course: Course, run: Run, when: Json, waiting_for: str = "timer") -> None:
     purpose = "delay" if run.timers == 0 else f"delay-{run.timers + 1}"
     timer = timer_id(course.visit.visit_id, run.rule_id, purpose)
-    course.tell(TimerAsked(run.rule_id, timer, when, run.rule.max_lateness(), run.rule.wait_limit()))
+    course.tell(TimerAsked(run.rule_id, timer, when, run.rule.max_lateness(), run.rule.wait_limit(), waiting_for))
 
 
 def _field_is_empty(course: Course, place: int, path: str) -> None:
@@ -928,7 +964,8 @@ def _timer_was_set(visit: Visit, command: TimerWasSet) -> Sequence[VisitEvent]:
     run = _waiting_for_timer(visit, command.timer_id)
     if run is None or (run.due_at == command.due_at and run.reasoning == command.reasoning):
         return []
-    return [TimerArmed(run.rule_id, command.timer_id, command.due_at, command.waiting_for or "timer", command.reasoning)]
+    waiting_for = command.waiting_for or ("quota" if run.waiting_for == "quota" else "timer")
+    return [TimerArmed(run.rule_id, command.timer_id, command.due_at, waiting_for, command.reasoning)]
 
 
 def _timer(course: Course, command: TimerRang | TimerTooLate | TimerWasCancelled) -> None:
@@ -1034,6 +1071,8 @@ def _migrate(course: Course, command: MigrateRun) -> None:
     assert place is not None
     course.drop_timer(run, "replaced")
     course.tell(RunReleased(rule.rule_id, "migrated", rule))
+    if run.waiting_for == "quota" and run.when is not None:
+        _ask_timer(course, course.run(place), run.when, waiting_for="quota")
 
 
 def _cancel_all(course: Course, reason: str) -> None:
@@ -1167,6 +1206,8 @@ def _opened(e: Arrived) -> Visit:
         e.chain,
         tuple(_run(planned, e.at) for planned in e.runs),
         e.remembered,
+        e.taken_until,
+        e.turns,
     )
 
 
@@ -1192,8 +1233,9 @@ def _changed(run: Run, event: VisitEvent) -> Run:
     match event:
         case Asked():
             return run._replace(state="running", waiting_for=None, steps=_asked(run.steps, event), notes=(*run.notes, *event.notes))
-        case TimerAsked(timer_id=timer, when=when):
-            return run._replace(state="waiting", waiting_for="timer", timer_id=timer, timers=run.timers + 1, when=when, due_at=None)
+        case TimerAsked(timer_id=timer, when=when, waiting_for=waiting_for):
+            turn = when["anchor_instant"] if waiting_for == "quota" else None
+            return run._replace(state="waiting", waiting_for=waiting_for, timer_id=timer, timers=run.timers + 1, when=when, due_at=turn)
         case TimerMoved(when=when):
             return run._replace(when=when, due_at=None)
         case TimerDropped():

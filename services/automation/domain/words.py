@@ -616,6 +616,10 @@ RULE_ANSWERS = {
         "The rule is held back: a placeholder has no value.", "Die Regel wird zurückgehalten: Ein Platzhalter hat keinen Wert."
     ),
     "waiting_timer": Words("The rule waits until {until}.", "Die Regel wartet bis {until}."),
+    "waiting_quota": Words(
+        "The rule waits its turn, until {until}: more rules begin at once than the quota of the account allows in a second.",
+        "Die Regel wartet bis {until}, bis sie an der Reihe ist: Es beginnen mehr Regeln, als das Kontingent in einer Sekunde zulässt.",
+    ),
     "waiting_unknown": Words("The rule waits; its time is being worked out.", "Die Regel wartet; ihr Zeitpunkt wird noch berechnet."),
     "waiting_responsible_hours": Words(
         "The rule waits for the responsible person's hours, until {until}.",
@@ -717,6 +721,7 @@ LOOKED_AT = {
     "waits_until": Words("It waits until {until}.", "Sie wartet bis {until}."),
     "waited_until": Words("It was due on {until}.", "Fällig war sie am {until}."),
     "waits_unknown": Words("Its time is being worked out.", "Ihr Zeitpunkt wird berechnet."),
+    "waits_its_turn": Words("It waits its turn, until {until}.", "Sie wartet, bis sie an der Reihe ist: {until}."),
     "waits_for_field": Words("It waits until {field} is filled in.", "Sie wartet, bis {field} ausgefüllt ist."),
     "field_empty": Words("Its date field is empty.", "Ihr Datumsfeld ist leer."),
     "too_late": Words("It came due too late.", "Sie wurde zu spät fällig."),

@@ -35,7 +35,7 @@ from tests.service.automation.conftest import (
 from tests.service.house import House, a_house, at, origin
 
 TENANT = UUID(int=7)
-TABLES = ("visits_v1", "steps_v1", "timers_of_runs_v1", "decisions_v1", "elements_v1", "arrivals_v1", "values_v1")
+TABLES = ("visits_v2", "steps_v1", "timers_of_runs_v1", "decisions_v1", "elements_v1", "arrivals_v1", "values_v1")
 RULES: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("sales/new", "count", {"type": "change_variable", "settings": {"variable": "counter", "value": "{{var.counter | plus: 1}}"}}),
     ("sales/new", "tell", {"type": "notify", "execution": "after_previous", "settings": {"text": "{{steps.count.after}} {{var.counter}}"}}),
@@ -114,10 +114,14 @@ def no_link(request: str, deal: str) -> billing.CommandRejected:
 
 
 async def left_behind(house: House) -> dict[str, Any]:
-    """All rows, and what was said of each subject in its order."""
-    rows = {t: await house.rows(f"select to_jsonb(t) as row from {t} t order by to_jsonb(t)::text") for t in TABLES}
+    """All rows, and what was said of each subject in its order. Whose turn came first depends on the cut, and is left out."""
+    rows = {
+        t: await house.rows(f"select r as row from {t} t cross join lateral (select to_jsonb(t) - 'taken_until' as r) x order by r::text")
+        for t in TABLES
+    }
     rows["events"] = await house.rows(
-        "select to_jsonb(t) - 'position' as row from events t where aggregate in ('visit', 'decision') order by stream, version"
+        "select (to_jsonb(t) - 'position') #- '{data,taken_until}' as row from events t"
+        " where aggregate in ('visit', 'decision') order by stream, version"
     )
     said: dict[str, list[str]] = {}
     for message in await house.said():
@@ -141,7 +145,7 @@ async def played(stack: Stack, size: int, times: int = 1) -> dict[str, Any]:
 
 async def test_the_same_messages_leave_the_same_rows_however_they_are_cut(stack: Stack) -> None:
     whole = await played(stack, 500)
-    assert len(whole["visits_v1"]) == 12 and len(whole["decisions_v1"]) == 12
+    assert len(whole["visits_v2"]) == 12 and len(whole["decisions_v1"]) == 12
     for size, times in ((1, 1), (7, 2)):
         cut = await played(stack, size, times)
         for table in whole:

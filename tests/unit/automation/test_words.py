@@ -47,7 +47,7 @@ def test_everything_that_can_become_of_a_run_has_words() -> None:
     assert words.STATES.keys() == set(get_args(RunState))
     assert {*explain.NAMED, *explain.GUARDS, *explain.SKIPPED_BY_RULE} <= words.REASONS.keys()
     blocked = {f"{reason}_blocked" for reason in ("loop", "depth", "rate", "predecessor", "unresolved")}
-    waiting = {f"waiting_{what}" for what in ("timer", "responsible_hours", "field", "predecessor", "unknown")}
+    waiting = {f"waiting_{what}" for what in ("timer", "quota", "responsible_hours", "field", "predecessor", "unknown")}
     assert blocked | waiting | {*explain.NAMED, *explain.WORDS_OF_STATE.values()} <= words.RULE_ANSWERS.keys()
     assert set(REASONS) <= words.VERDICTS.keys()
 

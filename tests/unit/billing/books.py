@@ -268,6 +268,9 @@ class _Guarded:
         assert aggregate.stream(id) in self._allowed, f"{aggregate.stream(id)} is not among the reads"
         return self._books.state(aggregate, id)
 
+    def counted(self, name: str) -> int:
+        return 0
+
 
 def _row_fits(view: Any, state: Any, recorded: Recorded[Any]) -> None:
     """Every row has exactly the view's own columns."""
