@@ -425,6 +425,24 @@ def _ask_notice(e: action.NoticeAsked, state: Visit) -> Contract:
     )
 
 
+def _ask_fields(e: action.FieldsAsked, state: Visit) -> Contract:
+    if state.element_type == "lead":
+        return deals.ChangeLeadFields(**_asking(e, state), lead_id=state.element_id, changes=e.changes)
+    return deals.ChangeDealFields(**_asking(e, state), deal_id=state.element_id, changes=e.changes)
+
+
+def _ask_stage(e: action.StageAsked, state: Visit) -> Contract:
+    element = _given(state)
+    return deals.MoveToStage(
+        **_asking(e, state),
+        element_type=element.element_type,
+        element_id=element.element_id,
+        stage_id=e.stage_id,
+        if_visit_id=state.visit_id,
+        loss_reason=e.loss_reason,
+    )
+
+
 ASKS: dict[type[Asked], Callable[[Any, Visit], Contract]] = {
     action.LinkAsked: _ask_link,
     action.InvoiceAsked: _ask_invoice,
@@ -438,6 +456,8 @@ ASKS: dict[type[Asked], Callable[[Any, Visit], Contract]] = {
     action.EmailAsked: _ask_email,
     action.SmsAsked: _ask_sms,
     action.NoticeAsked: _ask_notice,
+    action.FieldsAsked: _ask_fields,
+    action.StageAsked: _ask_stage,
 }
 """By kind of step; a ValueWriteAsked is answered inside automation."""
 

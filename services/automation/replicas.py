@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import JSON, Boolean, Column, DateTime, Index, Integer, Text
 
-from shared.contracts import billing, deals, scheduler
+from shared.contracts import billing, common, deals, scheduler
 from shared.es.view import Row, SqlFinder, by_column, history_table, state_table
 from shared.messaging.directory import replicated_directory
 from shared.messaging.envelope import Message
@@ -89,19 +90,21 @@ def _moved(row: Element | None, e: deals.StageChanged) -> Element | None:
 def _changed(row: Element | None, e: deals.DealFieldsChanged | deals.LeadFieldsChanged) -> Element | None:
     if row is None:
         return None
-    return replace(row, fields=with_changes(row.fields, {name: change.after for name, change in e.changes.items()}))
+    return replace(row, fields=with_changes(row.fields, e.changes))
 
 
-def with_changes(fields: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """Custom fields come as `custom.<code>` or as a map of those that changed; all other fields as a whole."""
+def with_changes(fields: dict[str, Any], changes: Mapping[str, common.Change]) -> dict[str, Any]:
+    """Custom fields come as `custom.<code>` or as a map: what was in it before and is no more was emptied. Others come as a whole."""
     changed = dict(fields)
-    for name, after in changes.items():
-        if name == "custom" and isinstance(after, dict):
-            changed["custom"] = {**(changed.get("custom") or {}), **after}
+    for name, change in changes.items():
+        custom = changed.get("custom") or {}
+        if name == "custom" and isinstance(change.after, dict):
+            emptied = (change.before or {}).keys() - change.after.keys()
+            changed["custom"] = {code: value for code, value in custom.items() if code not in emptied} | change.after
         elif name.startswith(("custom.", "uf.")):
-            changed["custom"] = {**(changed.get("custom") or {}), name.partition(".")[2]: after}
+            changed["custom"] = {**custom, name.partition(".")[2]: change.after}
         else:
-            changed[name] = after
+            changed[name] = change.after
     return changed
 
 
@@ -164,7 +167,7 @@ def _customer_created(row: CustomerRow | None, e: deals.ContactCreated | deals.C
 
 
 def _customer_changed(row: CustomerRow | None, e: deals.ContactFieldsChanged | deals.CompanyFieldsChanged) -> CustomerRow | None:
-    return row and replace(row, fields=with_changes(row.fields, {name: change.after for name, change in e.changes.items()}))
+    return row and replace(row, fields=with_changes(row.fields, e.changes))
 
 
 def _customer_deleted(row: CustomerRow | None, e: deals.ContactDeleted | deals.CompanyDeleted) -> CustomerRow | None:

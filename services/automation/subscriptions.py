@@ -10,6 +10,7 @@ from services.automation import replicas, views
 from services.automation.domain import decision as dec
 from services.automation.domain import visit as vis
 from services.automation.domain.card import Card
+from services.automation.domain.change import changed_fields
 from services.automation.domain.decision import DECISION, Situation, decision_id, unlinked_id
 from services.automation.domain.definition import Ready
 from services.automation.domain.pace import Pace
@@ -116,6 +117,7 @@ def moved(message: Message[deals.StageChanged], facts: Facts) -> Asks:
     body = message.body
     card = must_know(body.element_id, facts)
     yield from asks(body.from_visit_id, stage_of(card, body.from_stage_id, facts), lambda known, seen: vis.Leave("stage_left", known))
+    yield from answered(message, facts)
     yield from _arrived(body, body.element_id, card, facts)
     if body.decision_id:
         yield Addressed(DECISION, body.decision_id, dec.Moved(instant(facts.now)))
@@ -142,6 +144,12 @@ def fields_changed(message: Message[deals.DealFieldsChanged | deals.LeadFieldsCh
     waiting = {visit.visit_id: visit.stage_id for visit in facts.all(views.WAITING_VISITS, element_id)}
     for visit_id, stage_id in ({message.body.visit_id: card.stage_id} | waiting).items():
         yield from asks(visit_id, stage_of(card, stage_id, facts), lambda known, seen: vis.FieldsChanged(known))
+
+
+def changed_by_a_step(message: Message[deals.DealFieldsChanged | deals.LeadFieldsChanged], facts: Facts) -> Asks:
+    """Fields have new values, and it is the answer to whoever asked for that."""
+    yield from fields_changed(message, facts)
+    yield from answered(message, facts)
 
 
 def stage_stood_in(element: replicas.Element) -> Iterable[str]:
@@ -318,6 +326,10 @@ def outputs_of(body: Contract, facts: Facts) -> dict[str, Any]:
         case deals.LeadConverted():
             made = {"deal_id": body.deal_id, "contact_id": body.contact_id, "company_id": body.company_id}
             return {name: id for name, id in made.items() if id}
+        case deals.DealFieldsChanged() | deals.LeadFieldsChanged():
+            return _outputs_of_fields(body)
+        case deals.StageChanged():
+            return _outputs_of_move(body, facts)
         case deals.DetailsChanged():
             return {"changed": [*body.changes], "unchanged": [*body.unchanged], "details_id": body.details_id}
         case scheduler.ActivityPlanned():
@@ -346,6 +358,19 @@ def _outputs_of_place(body: deals.DealCopied, facts: Facts) -> dict[str, Any]:
     pipeline = shown_pipeline(body.pipeline_id, facts.one(replicas.PIPELINES, body.pipeline_id))
     stage = pipeline.stage(body.stage_id)
     return {"pipeline": pipeline.code, "stage": stage["code"] if stage else None}
+
+
+def _outputs_of_fields(body: deals.DealFieldsChanged | deals.LeadFieldsChanged) -> dict[str, Any]:
+    """A change of the responsible person alone is that rule's doing."""
+    if (responsible := body.changes.get("responsible_id")) is not None and len(body.changes) == 1:
+        return {"before": responsible.before, "after": responsible.after}
+    return {"changed": changed_fields({name: (change.before, change.after) for name, change in body.changes.items()})}
+
+
+def _outputs_of_move(body: deals.StageChanged, facts: Facts) -> dict[str, Any]:
+    pipeline = shown_pipeline(body.pipeline_id, facts.one(replicas.PIPELINES, body.pipeline_id))
+    stages = {name: pipeline.stage(id) for name, id in (("stage", body.stage_id), ("before", body.from_stage_id))}
+    return {name: stage["code"] for name, stage in stages.items() if stage}
 
 
 def delivered(message: Message[notifications.NoticeDelivered], facts: Facts) -> Asks:
@@ -386,6 +411,9 @@ STEP: Needs = (Need(views.STEP_OF_REQUEST, request_of, then=OF_REF),)
 ANSWER_NEEDS: Needs = (*STEP, *needs_of_message(nobody))
 NOTICE_NEEDS: Needs = (Need(views.STEP_OF_REQUEST, notice_of, then=OF_REF), *needs_of_message(nobody))
 REFUSAL_NEEDS: Needs = (*STEP, *needs_of_message(element_of_key, TRIGGERS))
+PIPELINE_ASKED_INTO: Need[Any, Any] = Need(
+    replicas.PIPELINES, lambda message: [message.body.pipeline_id] if message.body.request_id else []
+)
 PIPELINE_OF_COPY: Need[Any, Any] = Need(replicas.PIPELINES, lambda message: [message.body.pipeline_id])
 
 # ------------------------------------------------------------------------------------------------ timers
@@ -592,9 +620,9 @@ SUBSCRIPTIONS: tuple[Subscription[Any], ...] = (
         made_by_a_step,
         (*ARRIVAL_NEEDS, rules_of(stage_arrived_at), *STEP),
     ),
-    Subscription(deals.StageChanged, moved, (*ARRIVAL_NEEDS, rules_of(stages_of))),
-    Subscription(deals.DealFieldsChanged, fields_changed, WAITING_NEEDS),
-    Subscription(deals.LeadFieldsChanged, fields_changed, WAITING_NEEDS),
+    Subscription(deals.StageChanged, moved, (*ARRIVAL_NEEDS, rules_of(stages_of), *STEP, PIPELINE_ASKED_INTO)),
+    Subscription(deals.DealFieldsChanged, changed_by_a_step, (*WAITING_NEEDS, *STEP)),
+    Subscription(deals.LeadFieldsChanged, changed_by_a_step, (*WAITING_NEEDS, *STEP)),
     Subscription(deals.DealDeleted, deleted, needs_of_message(element_of)),
     Subscription(deals.LeadDeleted, deleted, needs_of_message(element_of)),
     Subscription(billing.InvoicePaid, decide_triggers("invoice_paid"), TRIGGER_NEEDS),

@@ -221,7 +221,7 @@ def of_lead(state: leads.Lead, recorded: Recorded[leads.LeadEvent]) -> Contract 
             return _lead_created(event)
         case leads.LeadFieldsChanged(changes=changes):
             seen = _changes(changes, hidden="amount_fixed")
-            return says.LeadFieldsChanged(**cause, lead_id=id, visit_id=visit, changes=seen) if seen else None
+            return says.LeadFieldsChanged(**cause, lead_id=id, visit_id=visit, changes=seen) if seen or cause["request_id"] else None
         case leads.LeadMoved():
             return _stage_changed("lead", id, state, event)
         case leads.LeadConverted(made=made, closed=closed):

@@ -86,6 +86,10 @@ def change_deal(message: Message[deals.ChangeDealFields], facts: Facts) -> Asked
     yield elements.change_deal(asker_of(message), UUID(message.body.deal_id), message.body.changes)
 
 
+def change_lead(message: Message[deals.ChangeLeadFields], facts: Facts) -> Asked:
+    yield elements.change_lead(asker_of(message), UUID(message.body.lead_id), message.body.changes)
+
+
 def move(message: Message[deals.MoveToStage], facts: Facts) -> Asked:
     body = message.body
     yield elements.move_element(
@@ -95,13 +99,20 @@ def move(message: Message[deals.MoveToStage], facts: Facts) -> Asked:
             UUID(body.element_id),
             UUID(body.stage_id),
             facts.one(views.PIPELINE_OF_STAGE, body.stage_id),
-            "api" if body.decision_id is None else "trigger",
+            _mover(body),
             body.automation,
             _uuid(body.if_visit_id),
             body.loss_reason,
             _uuid(body.decision_id),
         ),
     )
+
+
+def _mover(body: deals.MoveToStage) -> str:
+    """Why an element moves when a message asks for it."""
+    if body.decision_id is not None:
+        return "trigger"
+    return "rule" if body.origin is not None and body.origin.kind == "rule" else "api"
 
 
 def copy_deal(message: Message[deals.CopyDeal], facts: Facts) -> Asked:
@@ -224,6 +235,7 @@ RECORD_OF_OWNER = Need[Message[deals.ChangeDetails], UUID](views.DETAILS_OF_SURV
 SUBSCRIPTIONS: tuple[Subscription[Any], ...] = (
     Subscription(deals.CreateDeal, create_deal, (HOME_OF_STAGE,)),
     Subscription(deals.ChangeDealFields, change_deal),
+    Subscription(deals.ChangeLeadFields, change_lead),
     Subscription(deals.MoveToStage, move, (HOME_OF_STAGE,)),
     Subscription(deals.CopyDeal, copy_deal),
     Subscription(deals.DeleteDeal, delete_deal),

@@ -8,6 +8,7 @@ from shared.messaging.contract import Contract
 ALL: tuple[type[Contract], ...] = (
     deals.CreateDeal,
     deals.ChangeDealFields,
+    deals.ChangeLeadFields,
     deals.MoveToStage,
     deals.CopyDeal,
     deals.DeleteDeal,

@@ -167,6 +167,13 @@ class ChangeDealFields(Request, type="deals.ChangeDealFields.v1", topic=COMMANDS
     changes: Map
 
 
+class ChangeLeadFields(Request, type="deals.ChangeLeadFields.v1", topic=COMMANDS, key=("lead_id",)):
+    """Give fields of a lead new values, by field name. Answer: LeadFieldsChanged."""
+
+    lead_id: Uuid
+    changes: Map
+
+
 class MoveToStage(Request, type="deals.MoveToStage.v1", topic=COMMANDS, key=("element_id",)):
     """Move a deal or lead; with `if_visit_id` only out of that visit (`visit_changed`). Answer: StageChanged."""
 
@@ -372,7 +379,7 @@ class LeadCreated(Answer, type="deals.LeadCreated.v1", topic=EVENTS, key=("lead_
 class StageChanged(Answer, type="deals.StageChanged.v1", topic=EVENTS, key=("element_id",)):
     """A deal or lead left a visit and began the next. Heard by automation, scheduler, billing, deals (replaced stages).
 
-    `reason`: person, trigger, bulk, stage_replaced, conversion, api."""
+    `reason`: person, rule, trigger, bulk, stage_replaced, conversion, api."""
 
     element_type: str
     element_id: Uuid

@@ -11,8 +11,9 @@ from functools import lru_cache
 from typing import Any
 
 from services.automation.domain import people
-from services.automation.domain.card import Card, Details, Scope, normal
+from services.automation.domain.card import Card, Details, Scope, normal, zone_of
 from services.automation.domain.catalogue import ADDRESS_FIELDS, RULE_TYPES
+from services.automation.domain.change import FieldType, Reading, as_command, converted
 from services.automation.domain.definition import Rule
 from services.automation.domain.ids import derived
 from services.automation.domain.timing import Anchors, FieldEmpty, parsed_offset, resolve_deadline, seconds_in
@@ -180,6 +181,21 @@ class ValueWriteAsked(Asked):
     text: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FieldsAsked(Asked):
+    """New values of fields of the element, as its owner reads them; null empties one."""
+
+    changes: Json = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageAsked(Asked):
+    """Out of this visit only: whoever moves the element before is not overruled (D18)."""
+
+    stage_id: str
+    loss_reason: str | None = None
+
+
 ASKED: tuple[type[Asked], ...] = (
     LinkAsked,
     InvoiceAsked,
@@ -193,6 +209,8 @@ ASKED: tuple[type[Asked], ...] = (
     EmailAsked,
     SmsAsked,
     NoticeAsked,
+    FieldsAsked,
+    StageAsked,
     ValueWriteAsked,
 )
 
@@ -632,6 +650,66 @@ def _change_variable(doing: Doing) -> Plan:
     return Steps((ValueWriteAsked(**doing.request("value"), value_id=value_id, text=str(doing.texts.get("value") or "")),))
 
 
+def _change_responsible(doing: Doing) -> Plan:
+    """Whoever is named, else who stands in for him (D21); an empty text changes nothing."""
+    if not doing.text("responsible"):
+        return Skip("nothing_to_change", "No new responsible person is named.")
+    chosen = doing.responsible()
+    if chosen is None:
+        return Fail("recipient_missing", "Nobody is left to be responsible.")
+    return Steps((FieldsAsked(**doing.request("responsible"), changes=as_command({"responsible": chosen})),))
+
+
+def _change_stage(doing: Doing) -> Plan:
+    code = str(doing.setting("stage")).rpartition("/")[2]
+    named = (name for name in doing.rule.references if name.startswith("stage:") and name.endswith(f"/{code}"))
+    stage_id = doing.rule.reference(next(named, ""))
+    if stage_id is None:
+        return Fail("target_missing", f"There is no stage {code} in the element's pipeline.")
+    return Steps((StageAsked(**doing.request("move"), stage_id=stage_id, loss_reason=doing.text("loss_reason")),))
+
+
+def _change_field(doing: Doing) -> Plan:
+    """Empty new values leave a field as it is, unless they are to clear it."""
+    clears = doing.setting("empty_values") == "clear"
+    values: dict[str, Any] = {}
+    for name, text in doing.texts["fields"].items():
+        if not text.strip():
+            values |= {normal(name): _nothing(doing, name)} if clears else {}
+            continue
+        try:
+            values[normal(name)] = converted(_field_type(doing, name), text, _reading(doing))
+        except ValueError as wrong:
+            return Fail("template_error", f"{name}: {wrong}.")
+    if not values:
+        return Skip("nothing_to_change", "Every new value is empty.")
+    return Steps((FieldsAsked(**doing.request("fields"), changes=as_command(values)),))
+
+
+def _field_type(doing: Doing, name: str) -> FieldType:
+    """As it was when the rule was published; type and multiplicity of a field are fixed."""
+    return FieldType(**doing.rule.references[f"field:{normal(name)}"])
+
+
+def _nothing(doing: Doing, name: str) -> Any:
+    """What empties a field: lists of the form are emptied by null, those of the element by an empty list."""
+    of = _field_type(doing, name)
+    return [] if of.multiple and not normal(name).startswith("uf.") else None
+
+
+def _reading(doing: Doing) -> Reading:
+    card = doing.card
+
+    def somebody(text: str) -> str | None:
+        return people.named(text, doing.rule, card) or (text if IS_ID.fullmatch(text) else None)
+
+    return Reading(zone_of(card.zone), str(card.fields.get("currency") or "EUR"), somebody)
+
+
+IS_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+"""Somebody whom nothing of the element names: his id is taken, and the owner of people decides."""
+
+
 @lru_cache(maxsize=256)
 def _days(offset: str | None) -> int | None:
     return None if offset is None else seconds_in(parsed_offset(offset)) // 86_400
@@ -648,6 +726,9 @@ PLANS: dict[str, Callable[[Doing], Plan]] = {
     "send_email": _send_email,
     "send_sms": _send_sms,
     "notify": _notify,
+    "change_responsible": _change_responsible,
+    "change_stage": _change_stage,
+    "change_field": _change_field,
     "change_variable": _change_variable,
 }
 
@@ -659,6 +740,9 @@ SKIPS: dict[str, frozenset[str]] = {
     "create_from": frozenset(("open_exists",)),
     "change_details": frozenset(("no_details", "nothing_to_change")),
     "create_recurring_lead": frozenset(("open_exists", "no_client")),
+    "change_responsible": frozenset(("nothing_to_change",)),
+    "change_stage": frozenset(("already_there", "visit_changed")),
+    "change_field": frozenset(("nothing_to_change",)),
 }
 FAILURES = frozenset(
     (

@@ -36,6 +36,8 @@ Kind = Literal[
     "code",
     "scope",
     "threshold",
+    "own_stage",
+    "field_values",
 ]
 
 ADDRESS_TYPES = ("postal", "business", "delivery", "registered", "legal", "beneficiary")
@@ -387,6 +389,39 @@ CHANGE_VARIABLE = RuleType(
     examples=({"variable": "street", "value": "{{deal.contact.uf.city}}"},),
 )
 
+CHANGE_RESPONSIBLE = RuleType(
+    "change_responsible",
+    "element",
+    (Setting("responsible", "person", required=True, word="new_responsible", template=True),),
+    (("before", "user"), ("after", "user")),
+    needs="deals:write",
+    examples=({"responsible": "user:42"}, {"responsible": "{{var.on-duty}}"}),
+)
+
+CHANGE_STAGE = RuleType(
+    "change_stage",
+    "element",
+    (
+        Setting("stage", "own_stage", required=True, word="new_stage"),
+        Setting("loss_reason", "long_text", template=True),
+    ),
+    (("stage", "stage"), ("before", "stage")),
+    needs="deals:write",
+    examples=({"stage": "new"},),
+)
+
+CHANGE_FIELD = RuleType(
+    "change_field",
+    "element",
+    (
+        Setting("fields", "field_values", required=True, template=True, least=1, most=50),
+        Setting("empty_values", "choice", default="keep", choices=("keep", "clear")),
+    ),
+    (("changed", "list"),),
+    needs="deals:write",
+    examples=({"fields": {"title": "{{deal.title}} ({{deal.contact.last_name}})"}}, {"fields": {"uf.meeting": "{{now.date}}"}}),
+)
+
 RULE_TYPES: dict[str, RuleType] = {
     t.name: t
     for t in (
@@ -400,6 +435,9 @@ RULE_TYPES: dict[str, RuleType] = {
         SEND_EMAIL,
         SEND_SMS,
         NOTIFY,
+        CHANGE_RESPONSIBLE,
+        CHANGE_STAGE,
+        CHANGE_FIELD,
         CHANGE_VARIABLE,
     )
 }

@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 from services.automation.domain import catalogue, condition, fields
 from services.automation.domain.card import normal
 from services.automation.domain.catalogue import LONGEST_SOURCE, RULE_TYPES, TRIGGER_TYPES, RuleType, Setting, TriggerType
+from services.automation.domain.change import ELSEWHERE, SETTABLE, FieldType, Reading, converted
 from services.automation.domain.definition import complete_rule, complete_trigger
 from services.automation.domain.timing import BadTime, anchor_field, days_ahead, is_local_time, parsed_offset, seconds_in
 from shared.es.aggregate import Json
@@ -63,6 +64,8 @@ class Names:
     roles: frozenset[str] = frozenset()
     rules: Mapping[str, str] = field(default_factory=dict)
     """Ids of rules by `<pipeline>/<stage>#<rule id>`."""
+    forms: Mapping[str, Mapping[str, FieldType]] = field(default_factory=dict)
+    """Custom fields by element type, as `uf.<code>`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -497,7 +500,7 @@ def _problems(s: Setting, value: Any, place: StageName) -> list[tuple[str, str, 
             return _each(s, value)
         case "recipients" if isinstance(value, list) and value:
             return _each(s, value)
-        case "texts" if isinstance(value, dict) and value:
+        case "texts" | "field_values" if isinstance(value, dict) and value:
             return _texts(s, value)
         case _:
             found = _shape(s, value, place)
@@ -542,7 +545,7 @@ def _shape(s: Setting, value: Any, place: StageName) -> tuple[str, str] | None:
             return _days(s, value)
         case "minutes":
             return _whole(s, value)
-        case "texts":
+        case "texts" | "field_values":
             return ("empty_map", f"{s.name} is empty.") if value == {} else ("wrong_type", f"{s.name} maps names to texts.")
         case "recipients":
             return _recipient(s, value)
@@ -681,6 +684,10 @@ def _together(checked: Checked, rule_type: str, place: StageName, names: Names) 
             _target_stage(checked, s, place, names)
         case "change_details" | "get_details":
             _details(checked, s, names)
+        case "change_stage":
+            _next_stage(checked, s["stage"], place, names)
+        case "change_field":
+            _fields_of_element(checked, s["fields"], place, names)
         case _:
             pass
 
@@ -716,3 +723,62 @@ def _details(checked: Checked, s: Json, names: Names) -> None:
                 checked.find("/settings/address_type", "address_type_missing", f"{name} is a field of an address: which one?")
         elif name not in template[1]:
             checked.find(f"/settings/fields{part(name)}", "unknown_field", f"Template {s['template']} has no field {name}.")
+
+
+# ------------------------------------------------------------------------------------------------ rules that change the element
+
+
+def _next_stage(checked: Checked, path: Any, place: StageName, names: Names) -> None:
+    """Change stage: another stage of the rule's own pipeline, by its code or as `<pipeline>/<stage>`."""
+    if not isinstance(path, str) or place.pipeline not in names.pipelines:
+        return
+    pipeline, _, code = path.rpartition("/")
+    stages = names.pipelines[place.pipeline][3]
+    if pipeline not in ("", place.pipeline):
+        checked.find("/settings/stage", "stage_of_other_pipeline", f"{path} is no stage of {place.pipeline}; copy_deal leads elsewhere.")
+    elif code not in stages:
+        checked.find("/settings/stage", "unknown_stage", f"{place.pipeline} has no stage {code}; there are {', '.join(stages)}.")
+    elif stages[code][1]:
+        checked.find("/settings/stage", "target_missing", f"Stage {code} is being removed.")
+    elif stages[code][0] == place.stage_id:
+        checked.find("/settings/stage", "target_is_own_stage", "An element that arrives here stands in this stage already.")
+    else:
+        checked.references |= {f"pipeline:{place.pipeline}": place.pipeline_id, f"stage:{place.pipeline}/{code}": stages[code][0]}
+
+
+def _fields_of_element(checked: Checked, fields_asked: Any, place: StageName, names: Names) -> None:
+    """Change field: every field exists, can be set, and takes what is written without placeholders."""
+    if not isinstance(fields_asked, dict):
+        return
+    settable = {**SETTABLE[place.element_type], **names.forms.get(place.element_type, {})}
+    for name, text in fields_asked.items():
+        pointer = f"/settings/fields{part(name)}"
+        found = settable.get(normal(name))
+        if found is None:
+            checked.find(pointer, *_no_field(normal(name), place, settable))
+            continue
+        checked.references[f"field:{normal(name)}"] = found.pinned()
+        if isinstance(text, str) and text and not condition.is_template(text):
+            _literal_of_field(checked, pointer, found, text, names)
+
+
+def _no_field(name: str, place: StageName, settable: Mapping[str, FieldType]) -> tuple[str, str]:
+    if name in ELSEWHERE:
+        return "field_not_settable", f"{name} is changed by a rule of type {ELSEWHERE[name]}."
+    there = ", ".join(settable)
+    if name in fields.standard_of(place.element_type):
+        return "field_not_settable", f"{name} cannot be set by a rule; there are {there}."
+    near = get_close_matches(name, list(settable), 3)
+    meant = f"; did you mean {' or '.join(near)}?" if near else f"; there are {there}."
+    return "unknown_field", f"There is no field {name} of a {place.element_type}{meant}"
+
+
+def _literal_of_field(checked: Checked, pointer: str, of: FieldType, text: str, names: Names) -> None:
+    if of.field_type == "user":
+        for person in (one.strip() for one in text.split(",")) if of.multiple else (text.strip(),):
+            _person(checked, pointer, person, names)
+        return
+    try:
+        converted(of, text, Reading(ZoneInfo("UTC"), "EUR", lambda _: None))
+    except ValueError as wrong:
+        checked.find(pointer, "wrong_type", f"It does not fit the field: {wrong}.")

@@ -163,7 +163,7 @@ def _shape(s: Setting, choices: Sequence[str]) -> Json:
             return {"type": "array", "maxItems": 5, "items": _minutes(s)}
         case "files":
             return {"type": "array", "maxItems": s.most, "items": _text(1)}
-        case "texts":
+        case "texts" | "field_values":
             return {"type": "object", "additionalProperties": _text(0), "minProperties": s.least, "maxProperties": s.most}
         case "deadline":
             return {"type": "object", "anyOf": [DAY, *_times(("now", *ANCHORS))]}

@@ -39,6 +39,7 @@ GROUPS = {
     "payment": Words("Payment", "Zahlung"),
     "recurring_deals": Words("Recurring deals", "Wiederkehrende Aufträge"),
     "communication": Words("Communication", "Kommunikation"),
+    "element": Words("The element itself", "Das Element selbst"),
     "refunds": Words("Refunds", "Rückzahlungen"),
     "auxiliary": Words("Auxiliary", "Hilfsregeln"),
 }
@@ -53,6 +54,9 @@ RULE_TYPES = {
     "send_email": Words("Send e-mail to customer", "E-Mail an den Kunden senden"),
     "send_sms": Words("Send SMS", "SMS senden"),
     "notify": Words("Add notification", "Benachrichtigung hinzufügen"),
+    "change_responsible": Words("Change responsible person", "Verantwortliche Person ändern"),
+    "change_stage": Words("Change stage", "Phase ändern"),
+    "change_field": Words("Change field", "Feld ändern"),
     "change_variable": Words("Change variable", "Variable ändern"),
 }
 TRIGGER_TYPES = {
@@ -130,6 +134,10 @@ SETTINGS = {
     "text": Words("Text", "Text"),
     "variable": Words("Variable", "Variable"),
     "value": Words("New value", "Neuer Wert"),
+    "new_responsible": Words("New responsible person", "Neue verantwortliche Person"),
+    "new_stage": Words("New stage", "Neue Phase"),
+    "loss_reason": Words("Reason of the loss", "Verlustgrund"),
+    "empty_values": Words("When a new value is empty", "Wenn ein neuer Wert leer ist"),
     "scope": Words("Which invoices", "Welche Rechnungen"),
     "threshold": Words("From a part of the amount", "Ab einem Teil des Betrags"),
     "code": Words("Code", "Code"),
@@ -181,6 +189,10 @@ CHOICES: dict[str, dict[str, Words]] = {
         "none": Words("Nobody", "Niemand"),
         "all": Words("All contacts", "Alle Kontakte"),
         "primary": Words("The main contact", "Der Hauptkontakt"),
+    },
+    "empty_values": {
+        "keep": Words("Leave the field as it is", "Feld lassen, wie es ist"),
+        "clear": Words("Empty the field", "Feld leeren"),
     },
     "scope": {
         "any": Words("Any invoice of the element", "Jede Rechnung des Elements"),
@@ -409,7 +421,9 @@ FINDINGS = {
     "unknown_pipeline": Words("There is no such pipeline.", "Diese Pipeline gibt es nicht."),
     "unknown_stage": Words("There is no such stage.", "Diese Phase gibt es nicht."),
     "target_missing": Words("The target is gone or archived.", "Das Ziel ist entfernt oder archiviert."),
-    "target_is_own_stage": Words("A copy into the rule's own stage would never end.", "Eine Kopie in die eigene Phase würde nie enden."),
+    "stage_of_other_pipeline": Words("This stage belongs to another pipeline.", "Diese Phase gehört zu einer anderen Pipeline."),
+    "target_is_own_stage": Words("The target is the rule's own stage.", "Das Ziel ist die eigene Phase der Regel."),
+    "field_not_settable": Words("This rule cannot set the field.", "Diese Regel kann das Feld nicht setzen."),
     "trigger_other_pipeline": Words("This rule belongs to another pipeline.", "Diese Regel gehört zu einer anderen Pipeline."),
     "unknown_user": Words("There is no such employee.", "Diesen Mitarbeiter gibt es nicht."),
     "inactive_user": Words(
@@ -420,7 +434,7 @@ FINDINGS = {
     "template_of_other_owner_type": Words(
         "The template is for the other kind of customer.", "Die Vorlage gilt für die andere Art von Kunden."
     ),
-    "unknown_field": Words("The template has no such field.", "Die Vorlage hat dieses Feld nicht."),
+    "unknown_field": Words("There is no such field here.", "Dieses Feld gibt es hier nicht."),
     "unknown_address_type": Words("There is no such type of address.", "Diese Adressart gibt es nicht."),
     "address_type_missing": Words("A field of an address needs an address type.", "Ein Adressfeld braucht eine Adressart."),
     "unknown_constant": Words("There is no such constant.", "Diese Konstante gibt es nicht."),
@@ -482,6 +496,8 @@ REASONS = {
     "open_exists": Words("an open one exists already", "es gibt schon etwas Offenes"),
     "payment_document_exists": Words("there is a payment document already", "es gibt schon ein Zahlungsdokument"),
     "no_details": Words("there are no details to change", "es gibt keine Kundendaten zu ändern"),
+    "already_there": Words("the element stands in the stage already", "das Element steht schon in der Phase"),
+    "visit_changed": Words("the element has moved on meanwhile", "das Element ist inzwischen weitergezogen"),
     "nothing_to_change": Words("everything is so already", "alles ist schon so"),
     "not_in_rollout": Words("this version is not for every stay", "diese Version gilt nicht für jeden Aufenthalt"),
     "field_empty": Words("its date field is empty", "ihr Datumsfeld ist leer"),

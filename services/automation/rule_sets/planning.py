@@ -8,6 +8,7 @@ from itertools import count
 from typing import Any
 from uuid import UUID
 
+from services.automation.domain.change import FieldType
 from services.automation.domain.check import CODE, Checked, Names, Neighbour, StageName, check_rule, check_trigger
 from services.automation.domain.constants import VALUE_TYPES, VISIBILITIES, fits
 from services.automation.domain.fields import kind_of_field
@@ -51,6 +52,7 @@ def names_of(world: World, new_values: Mapping[str, tuple[str, str, str]] | None
         frozenset(row["id"] for row in world.files if not row["removed"]),
         frozenset(role for row in world.employees if row["active"] for role in row["roles"]),
         {**_rules_by_path(world), **(rules or {})},
+        _forms(world.field_sets),
     )
 
 
@@ -77,6 +79,18 @@ def _custom(field_sets: Iterable[Row]) -> dict[str, str]:
         if row["kind"] == "form" and row["element_type"] in roots
         for field in row["fields"]
         if not field.get("retired")
+    }
+
+
+def _forms(field_sets: Iterable[Row]) -> dict[str, dict[str, FieldType]]:
+    return {
+        row["element_type"]: {
+            f"uf.{field['code']}": FieldType(field["field_type"], field["multiple"], tuple(field.get("options") or ()))
+            for field in row["fields"]
+            if not field.get("retired")
+        }
+        for row in field_sets
+        if row["kind"] == "form" and row["element_type"] in ("deal", "lead")
     }
 
 

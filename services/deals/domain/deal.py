@@ -126,7 +126,7 @@ class ChangeDealFields:
 
 @dataclass(frozen=True, slots=True)
 class MoveDeal:
-    """`if_visit_id`: only while that visit lasts (D18). `reason`: person, trigger, bulk, stage_replaced, conversion or api."""
+    """`if_visit_id`: only while that visit lasts (D18). `reason`: person, rule, trigger, bulk, stage_replaced, conversion or api."""
 
     place: Place
     reason: str

@@ -286,6 +286,8 @@ def _fields_changed(lead: Lead, command: ChangeLeadFields) -> Sequence[LeadEvent
     given = read(SETTABLE, {name: value for name, value in command.changes.items() if name != "custom"})
     custom = checked(command.form, lead.fields.custom, command.changes.get("custom") or {})
     changes = difference(lead.fields, _settled(replace(lead.fields, **given, custom=custom), given), KEPT)
+    if not changes and command.cause.request_id is not None:
+        raise Rejected("nothing_to_change", "The lead has these values already.")
     return [LeadFieldsChanged(changes, command.cause)] if changes else []
 
 

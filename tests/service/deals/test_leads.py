@@ -119,3 +119,30 @@ async def test_a_deal_does_not_move_into_the_pipeline_of_leads(anna: httpx.Async
 
     assert (answer.status_code, answer.json()["code"]) == (409, "wrong_element_type")
     assert (await moved(anna, deal, "planning", "installation"))["visit_number"] == 2
+
+
+async def test_a_rule_changes_fields_of_a_lead_and_is_answered(house: House, anna: httpx.AsyncClient) -> None:
+    lead = await made(anna, "/v1/leads", title="Solar roof")
+    await house.forget()
+    changes = {"title": "Solar roof 2", "responsible_id": ANNA}
+    await house.hear(deals.ChangeLeadFields(request_id=id_of("x"), lead_id=lead["id"], changes=changes, origin=origin()))
+    said = await house.one("LeadFieldsChanged")
+    assert (said["request_id"], said["changes"]["title"]) == (id_of("x"), {"before": "Solar roof", "after": "Solar roof 2"})
+
+    await house.forget()
+    await house.hear(
+        deals.ChangeLeadFields(request_id=id_of("y"), lead_id=lead["id"], changes={"title": "Solar roof 2"}, origin=origin()),
+        deals.ChangeLeadFields(request_id=id_of("z"), lead_id=lead["id"], changes={"close_date": "2026-01-01"}, origin=origin()),
+    )
+    codes = [(m.body["request_id"], m.body["code"]) for m in await house.said("CommandRejected")]
+    assert codes == [(id_of("y"), "nothing_to_change"), (id_of("z"), "validation_failed")]
+
+
+async def test_a_rule_moves_a_lead_out_of_its_visit(house: House, anna: httpx.AsyncClient) -> None:
+    lead = await made(anna, "/v1/leads", title="Solar roof")
+    await house.forget()
+    to = {"element_type": "lead", "element_id": lead["id"], "stage_id": stage("leads", "junk"), "if_visit_id": lead["visit_id"]}
+    await house.hear(*(deals.MoveToStage(request_id=id_of(name), origin=origin(), **to) for name in ("one", "two")))
+    said = await house.one("StageChanged")
+    assert (said["request_id"], said["reason"], said["from_visit_id"]) == (id_of("one"), "rule", lead["visit_id"])
+    assert (await house.one("CommandRejected"))["code"] == "visit_changed"

@@ -114,7 +114,14 @@ def later(**delta: float) -> datetime:
     return NOW + timedelta(**delta)
 
 
-REFERENCES = {"user:42": ANNA, "user:7": BEN, "pipeline:installation": id_of("installation"), "variable:street": id_of("street")}
+REFERENCES: dict[str, Any] = {
+    "user:42": ANNA,
+    "user:7": BEN,
+    "pipeline:installation": id_of("installation"),
+    "variable:street": id_of("street"),
+    "stage:sales/new": id_of("new"),
+    "field:title": {"field_type": "string", "multiple": False},
+}
 SETTINGS: dict[str, dict[str, Any]] = {
     "create_payment_link": {},
     "create_from": {"targets": ["invoice"]},
@@ -127,6 +134,9 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "change_details": {"element": "contact", "template": "person", "address_type": "business", "fields": {"city": "{{contact.uf.city}}"}},
     "change_variable": {"variable": "street", "value": "Neuweg"},
     "send_sms": {"text": "Hello", "to": "+491701234567"},
+    "change_responsible": {"responsible": "user:42"},
+    "change_stage": {"stage": "new"},
+    "change_field": {"fields": {"title": "{{deal.title}} again"}},
 }
 
 

@@ -71,6 +71,7 @@ TAKES = {
     "person": "a person",
     "pipeline": "code of a pipeline",
     "stage": "`first` or code of a stage",
+    "own_stage": "code of a stage of the rule's pipeline",
     "deadline": "a [deadline](../time-settings.md#deadlines)",
     "details_template": "code of a details template",
     "variable": "code of a variable",
@@ -108,7 +109,7 @@ def _takes(s: Setting) -> tuple[str, str]:
             return f"a recipient, or a list of at most {s.most}", ""
         case "files":
             return f"list of at most {s.most} file ids", ""
-        case "texts":
+        case "texts" | "field_values":
             return "map of names to texts", f", at most {s.most}"
         case _:
             return TAKES.get(s.kind, s.kind.replace("_", " ")), ""

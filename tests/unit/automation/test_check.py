@@ -10,6 +10,7 @@ from hypothesis import given as for_all
 from hypothesis import strategies as st
 
 from services.automation.domain.catalogue import RULE_TYPES
+from services.automation.domain.change import FieldType
 from services.automation.domain.check import WARNINGS, Checked, Names, Neighbour, StageName, check_rule, check_trigger
 from services.automation.domain.definition import complete_rule, ready, rule_of
 from services.automation.facts.rendering import check as paths_of
@@ -36,6 +37,15 @@ NAMES = Names(
     files=frozenset((id_of("file"),)),
     roles=frozenset(("finance",)),
     rules={"sales/new#inv": id_of("inv"), "installation/planning#inv": id_of("other")},
+    forms={
+        "deal": {
+            "uf.meeting": FieldType("date"),
+            "uf.text": FieldType("text"),
+            "uf.colour": FieldType("select", options=("red", "blue")),
+            "uf.helpers": FieldType("user", multiple=True),
+        },
+        "lead": {"uf.source": FieldType("string")},
+    },
 )
 LINK = Neighbour("link", "create_payment_link", "parallel")
 

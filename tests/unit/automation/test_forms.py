@@ -27,7 +27,7 @@ from tests.unit.automation.made import SETTINGS
 from tests.unit.automation.test_check import FRESH, LINK, NAMES, WON, anything, checked
 
 TYPES: dict[str, RuleType | TriggerType] = {**RULE_TYPES, **TRIGGER_TYPES}
-NEEDED = {"send_email": {"body": "Hello"}, "webhook": {"code": "x"}}
+NEEDED: dict[str, dict[str, Any]] = {"send_email": {"body": "Hello"}, "webhook": {"code": "x"}}
 """What `SETTINGS` of the house cannot be used for here: it names an output of another rule."""
 
 
@@ -46,7 +46,7 @@ def findings(name: str, settings: dict[str, Any]) -> set[tuple[str, str]]:
         trigger = check_trigger({"id": "t", "type": name, "settings": settings}, WON, NAMES, paths_of)
         return {(f.pointer, f.code) for f in trigger.findings}
     named = {"custom": {**NAMES.custom, "uf.order_number": "text", "uf.contract_url": "text"}}
-    names = {"values": {**NAMES.values, "const.house": ("h", "text", "everywhere")}}
+    names = {"values": {**NAMES.values, "const.house": ("h", "text", "everywhere"), "var.on-duty": ("d", "user", "everywhere")}}
     result = checked(name, above=(LINK,), execution="after_previous", exactly=settings, names=named | names)
     return {(f.pointer, f.code) for f in result.findings}
 
@@ -118,6 +118,8 @@ WRONG: dict[str, list[Any]] = {
         {"after": "now", "x": 1},
     ],
     "texts": [{}, "x", ["city"], {"iban": 5}],
+    "field_values": [{}, "x", ["title"], {"title": 5}],
+    "own_stage": [5, ["new"], {}],
     "files": ["a.pdf", [5], [""], 5],
     "details_template": [5, ["person"]],
     "variable": [5, ["street"]],

@@ -67,6 +67,9 @@ RULES = [
     rule("mail", "send_email", settings={"body": "Hello", "from": "responsible"}),
     rule("sms", "send_sms"),
     rule("tell", "notify", settings={"to": ["responsible", "role:finance"]}),
+    rule("give", "change_responsible"),
+    rule("on", "change_stage", settings={"loss_reason": "too late"}),
+    rule("field", "change_field"),
     rule("var", "change_variable"),
 ]
 

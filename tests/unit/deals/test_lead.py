@@ -163,3 +163,8 @@ def test_undo_spares_a_lead_that_people_worked_on() -> None:
 @pytest.mark.parametrize("command", [convert("deal"), DeleteLead(RULE_DID), MoveLead(LEADS, "api", RULE_DID)])
 def test_what_does_not_exist_is_not_found(command: Any) -> None:
     given(LEAD).when(command).refused("not_found")
+
+
+def test_who_waits_for_an_answer_is_told_that_nothing_changes() -> None:
+    given(LEAD, lead_created()).when(ChangeLeadFields({}, FieldSet(), asked("change"))).refused("nothing_to_change")
+    given(LEAD, lead_created()).when(ChangeLeadFields({}, FieldSet(), ANNA_DID)).nothing_happens()
