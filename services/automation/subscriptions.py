@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -12,7 +13,7 @@ from services.automation.domain import visit as vis
 from services.automation.domain.card import Card
 from services.automation.domain.change import changed_fields
 from services.automation.domain.decision import DECISION, Situation, decision_id, unlinked_id
-from services.automation.domain.definition import Ready
+from services.automation.domain.definition import Ready, Trigger
 from services.automation.domain.pace import Pace
 from services.automation.domain.rule import RULE, DisableRule, InvalidateRule
 from services.automation.domain.trigger import TRIGGER, InvalidateTrigger
@@ -21,8 +22,9 @@ from services.automation.facts.cards import TRIGGERS, card_needs, card_of, needs
 from services.automation.facts.visits import NEEDS_OF_RULES, Judging, Stage, asks, decides, judging, stage_of
 from services.automation.settings import settings
 from services.automation.views import DecisionRef, VisitRef, WaitingVisit
-from shared.contracts import automation, billing, deals, notifications, scheduler
+from shared.contracts import automation, billing, common, deals, notifications, scheduler
 from shared.es.addressed import Addressed, Facts
+from shared.es.aggregate import Json
 from shared.es.errors import NotFound, NotYet
 from shared.es.view import Row
 from shared.messaging.contract import Contract
@@ -173,63 +175,164 @@ WAITING_NEEDS = (
 # ------------------------------------------------------------------------------------------------ triggers
 
 
-def deal_of(message: Message[Any]) -> Iterable[str]:
-    return [message.body.deal_id] if message.body.deal_id else []
+def deal_of_body(body: Any) -> common.ElementRef | None:
+    return common.ElementRef(element_type="deal", element_id=body.deal_id) if body.deal_id else None
 
 
-Paid = billing.InvoicePaid | billing.InvoicePartiallyPaid | billing.InvoiceRefunded | billing.InvoiceReopened
+def element_told(message: Message[Any]) -> Iterable[str]:
+    """Of whatever names a deal or any element."""
+    body = message.body
+    element = deal_of_body(body) if hasattr(body, "deal_id") else body.element
+    return [element.element_id] if element else []
 
 
-def decide_triggers(trigger_type: str) -> Callable[[Message[Any], Facts], Asks]:
-    """One decision per event and element. A part payment matters only to triggers with a threshold (D25)."""
+def invoice_told(message: Message[Any]) -> Iterable[str]:
+    return [message.body.invoice_id] if hasattr(message.body, "invoice_id") else []
 
-    def commands(message: Message[Paid], facts: Facts) -> Asks:
+
+def invoice_of_row(row: Row) -> Iterable[str]:
+    return [row["id"]]
+
+
+TRIGGER_NEEDS: Needs = needs_of_message(element_told, TRIGGERS)
+MONEY_BACK_NEEDS: Needs = (
+    *TRIGGER_NEEDS,
+    Need(replicas.INVOICES, invoice_told),
+    Need(replicas.INVOICES_OF_DEAL, element_told, then=(Need(replicas.INVOICES, invoice_of_row),)),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """A message that triggers of one type listen to.
+
+    `element`: of the body, None where it is about none; `facts`: what conditions read as `event.<name>`. `matters`: whether a
+    decision is made of it at all, given the triggers of this type in the element's pipeline; None: the element is not known."""
+
+    contract: type[Contract]
+    trigger_type: str
+    element: Callable[[Any], common.ElementRef | None]
+    facts: Callable[[Any, Facts], Json]
+    matters: Callable[[Any, Sequence[Trigger] | None], bool]
+    needs: Needs = TRIGGER_NEEDS
+
+
+def element_of_activity(body: scheduler.ActivityCompleted) -> common.ElementRef | None:
+    return body.element
+
+
+def plain(body: Contract, facts: Facts) -> Json:
+    """Everything that the message says."""
+    return body.model_dump(mode="json", exclude={"origin", "request_id", "record_key"})
+
+
+Back = billing.InvoiceRefunded | billing.InvoiceReopened
+
+
+def of_money_back(body: Back, facts: Facts) -> Json:
+    """With what is known of the invoice, and which others of the deal are owed (D30)."""
+    invoice = facts.one(replicas.INVOICES, body.invoice_id)
+    known = {"number": invoice.number, "title": invoice.title, "total": invoice.total} if invoice else {}
+    others = [row["id"] for row in facts.all(replicas.INVOICES_OF_DEAL, body.deal_id)] if body.deal_id else []
+    return {**known, **plain(body, facts), "other_unpaid": [id for id in others if id != body.invoice_id and is_owed(id, facts)]}
+
+
+def is_owed(invoice_id: str, facts: Facts) -> bool:
+    invoice = facts.one(replicas.INVOICES, invoice_id)
+    return invoice is not None and invoice.status in UNPAID
+
+
+UNPAID = ("issued", "partially_paid")
+
+
+def always(body: Contract, triggers: Sequence[Trigger] | None) -> bool:
+    return True
+
+
+def where_there_are_any(body: Contract, triggers: Sequence[Trigger] | None) -> bool:
+    return triggers is None or bool(triggers)
+
+
+def for_a_threshold(body: billing.InvoicePartiallyPaid, triggers: Sequence[Trigger] | None) -> bool:
+    """A part payment matters only to triggers with a threshold (D25), and not before its invoice is linked."""
+    return body.deal_id is not None and (triggers is None or any(t.settings.get("threshold") for t in triggers))
+
+
+def when_reversed(body: billing.InvoiceReopened, triggers: Sequence[Trigger] | None) -> bool:
+    """A refund that is to be paid again is none (D27, D29)."""
+    return body.reason == "reversed" and where_there_are_any(body, triggers)
+
+
+def as_it_was_completed(body: scheduler.ActivityCompleted, triggers: Sequence[Trigger] | None) -> bool:
+    """Every end of a stay completes activities: only who asks for that is asked."""
+    if body.by == "person":
+        return where_there_are_any(body, triggers)
+    return any(t.settings.get("also_automatic") for t in triggers or ())
+
+
+SOURCES = (
+    Source(billing.InvoicePaid, "invoice_paid", deal_of_body, plain, always),
+    Source(billing.InvoicePartiallyPaid, "invoice_paid", deal_of_body, plain, for_a_threshold),
+    Source(billing.InvoiceRefunded, "invoice_refunded", deal_of_body, of_money_back, where_there_are_any, MONEY_BACK_NEEDS),
+    Source(billing.InvoiceReopened, "invoice_refunded", deal_of_body, of_money_back, when_reversed, MONEY_BACK_NEEDS),
+    Source(billing.SignDocumentSigned, "sign_document_signed", deal_of_body, plain, where_there_are_any),
+    Source(scheduler.ActivityCompleted, "activity_completed", element_of_activity, plain, as_it_was_completed),
+)
+
+
+def happened(source: Source) -> Callable[[Message[Any], Facts], Asks]:
+    """One decision per event and element."""
+
+    def commands(message: Message[Any], facts: Facts) -> Asks:
         body = message.body
-        card = card_of(body.deal_id, facts) if body.deal_id else None
-        found = judging(card, facts) if card else None
-        if _matters_to_nobody(body, trigger_type, found):
+        element = source.element(body)
+        found = known_to(element, facts)
+        triggers = None if found is None else [t for t in found.triggers if t.trigger_type == source.trigger_type]
+        if (element is None and not is_unlinked(body)) or not source.matters(body, triggers):
             return
-        id = _decision_about(message, trigger_type)
-        yield decides(id, found, partial(_heard, id, message, trigger_type))
+        id = decision_id(message.envelope.id, element.element_id) if element else unlinked_decision(body, source.trigger_type)
+        yield decides(id, found, partial(heard, id, message, source.trigger_type, element, source.facts(body, facts)))
 
     return commands
 
 
-def _heard(id: str, message: Message[Paid], trigger_type: str, situation: Situation | None, seen: Facts) -> dec.Hear:
-    body = message.body
+def known_to(element: common.ElementRef | None, facts: Facts) -> Judging | None:
+    card = card_of(element.element_id, facts) if element else None
+    return judging(card, facts) if card else None
+
+
+def is_unlinked(body: Any) -> bool:
+    """An invoice whose deal is not known yet (D19)."""
+    return getattr(body, "invoice_id", None) is not None and body.deal_id is None
+
+
+def unlinked_decision(body: Any, trigger_type: str) -> str:
+    return unlinked_id(body.invoice_id, trigger_type, getattr(body, "epoch", 0))
+
+
+def heard(
+    id: str,
+    message: Message[Any],
+    trigger_type: str,
+    element: common.ElementRef | None,
+    said: Json,
+    situation: Situation | None,
+    seen: Facts,
+) -> dec.Hear:
+    body, envelope = message.body, message.envelope
     return dec.Hear(
         id,
-        message.envelope.id,
-        message.envelope.type,
+        envelope.id,
+        envelope.type,
         trigger_type,
-        body.model_dump(mode="json", exclude={"origin", "request_id", "record_key"}),
-        body.origin.chain,
+        said,
+        body.origin.chain if body.origin else (),
         instant(seen.now),
-        element_id=body.deal_id,
-        invoice_id=body.invoice_id,
-        situation=situation,
+        element.element_type if element else "deal",
+        element.element_id if element else None,
+        getattr(body, "invoice_id", None),
+        situation,
     )
-
-
-def _decision_about(message: Message[Paid], trigger_type: str) -> str:
-    body = message.body
-    if body.deal_id is None:
-        return unlinked_id(body.invoice_id, trigger_type, getattr(body, "epoch", 0))
-    return decision_id(message.envelope.id, body.deal_id)
-
-
-def _matters_to_nobody(body: Paid, trigger_type: str, found: Judging | None) -> bool:
-    triggers = [] if found is None else [t for t in found.triggers if t.trigger_type == trigger_type]
-    match body:
-        case billing.InvoicePaid():
-            return False
-        case billing.InvoiceReopened(reason=reason) if reason != "reversed":
-            return True
-        case billing.InvoicePartiallyPaid():
-            judged = found is not None and not any(trigger.settings.get("threshold") for trigger in triggers)
-            return judged or body.deal_id is None
-        case _:
-            return found is not None and not triggers
 
 
 def linked(message: Message[billing.InvoiceLinked], facts: Facts) -> Asks:
@@ -244,32 +347,19 @@ def linked(message: Message[billing.InvoiceLinked], facts: Facts) -> Asks:
 
 def call_trigger(message: Message[automation.CallTrigger], facts: Facts) -> Asks:
     """Another program says that something happened. Refused (not_found) when no trigger of the pipeline has the code."""
-    body, element = message.body, message.body.element
-    card = card_of(element.element_id, facts)
-    found = judging(card, facts) if card else None
+    body = message.body
+    found = known_to(body.element, facts)
     if found and not any(t.settings.get("code") == body.code for t in found.triggers if t.trigger_type == "webhook"):
         raise NotFound(f"No trigger of this pipeline has the code {body.code}.")
-    id = decision_id(body.request_id, element.element_id)
-    yield decides(id, found, partial(_called, id, message))
+    id = decision_id(body.request_id, body.element.element_id)
+    said = {**body.payload, "code": body.code}
+    yield decides(id, found, partial(_called, body.request_id, partial(heard, id, message, "webhook", body.element, said)))
 
 
-def _called(id: str, message: Message[automation.CallTrigger], situation: Situation | None, seen: Facts) -> dec.Hear:
-    body = message.body
-    return dec.Hear(
-        id,
-        body.request_id,
-        message.envelope.type,
-        "webhook",
-        {**body.payload, "code": body.code},
-        body.origin.chain if body.origin else (),
-        instant(seen.now),
-        body.element.element_type,
-        body.element.element_id,
-        situation=situation,
-    )
+def _called(request_id: str, hear: Callable[[Situation | None, Facts], dec.Hear], situation: Situation | None, seen: Facts) -> dec.Hear:
+    """A call is named by its request, not by the message that carries it."""
+    return replace(hear(situation, seen), source_event_id=request_id)
 
-
-TRIGGER_NEEDS = needs_of_message(deal_of, TRIGGERS)
 
 # ------------------------------------------------------------------------------------------------ answers
 
@@ -625,10 +715,7 @@ SUBSCRIPTIONS: tuple[Subscription[Any], ...] = (
     Subscription(deals.LeadFieldsChanged, changed_by_a_step, (*WAITING_NEEDS, *STEP)),
     Subscription(deals.DealDeleted, deleted, needs_of_message(element_of)),
     Subscription(deals.LeadDeleted, deleted, needs_of_message(element_of)),
-    Subscription(billing.InvoicePaid, decide_triggers("invoice_paid"), TRIGGER_NEEDS),
-    Subscription(billing.InvoicePartiallyPaid, decide_triggers("invoice_paid"), TRIGGER_NEEDS),
-    Subscription(billing.InvoiceRefunded, decide_triggers("invoice_refunded"), TRIGGER_NEEDS),
-    Subscription(billing.InvoiceReopened, decide_triggers("invoice_refunded"), TRIGGER_NEEDS),
+    *(Subscription(source.contract, happened(source), source.needs) for source in SOURCES),
     Subscription(billing.InvoiceLinked, linked, TRIGGER_NEEDS),
     Subscription(automation.CallTrigger, call_trigger, needs_of_message(given_element, TRIGGERS)),
     Subscription(billing.InvoiceCreated, answered, ANSWER_NEEDS),

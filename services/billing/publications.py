@@ -73,6 +73,13 @@ class OfInvoice(Known):
     deal_id: str | None
 
 
+class OfDeal(TypedDict):
+    """Whom an end of a paid epoch is told, and which rule made the invoice."""
+
+    deal_responsible_id: str | None
+    origin_rule_id: str | None
+
+
 def of_invoice(i: inv.Invoice, recorded: Recorded[inv.InvoiceEvent]) -> Contract | None:
     e = recorded.event
     known: OfInvoice = {**_known(e, e.asked, i.record_key), "invoice_id": i.id, "deal_id": i.deal_id}
@@ -97,7 +104,8 @@ def of_invoice(i: inv.Invoice, recorded: Recorded[inv.InvoiceEvent]) -> Contract
             return _reopened(i, known, closed, "reversed", e.deal_responsible_id)
         case inv.InvoiceRefunded():
             refunded = money(i.refunded, i.currency)
-            return billing.InvoiceRefunded(**known, epoch=e.epoch, refunded=refunded, deal_responsible_id=e.deal_responsible_id)
+            about: OfDeal = {"deal_responsible_id": e.deal_responsible_id, "origin_rule_id": i.origin_rule_id}
+            return billing.InvoiceRefunded(**known, **about, epoch=e.epoch, refunded=refunded)
         case inv.InvoiceCancelled():
             return billing.InvoiceCancelled(**known, credit_note_id=e.credit_note_id)
         case _:
@@ -162,7 +170,8 @@ def _paid(i: inv.Invoice, e: inv.InvoicePaid, known: OfInvoice) -> Contract:
 
 def _reopened(i: inv.Invoice, known: OfInvoice, epoch: int, reason: str, responsible_id: str | None) -> Contract:
     due = money(i.amount_due, i.currency)
-    return billing.InvoiceReopened(**known, epoch=epoch, reason=reason, amount_due=due, deal_responsible_id=responsible_id)
+    about: OfDeal = {"deal_responsible_id": responsible_id, "origin_rule_id": i.origin_rule_id}
+    return billing.InvoiceReopened(**known, **about, epoch=epoch, reason=reason, amount_due=due)
 
 
 def of_credit_note(note: cn.CreditNote, recorded: Recorded[cn.CreditNoteIssued]) -> Contract | None:

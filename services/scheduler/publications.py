@@ -188,6 +188,8 @@ def _completed(activity: Activity, recorded: Recorded[Any], event: act.ActivityC
         by=event.by,
         completed_at=instant(event.at),
         calendar_entry="withdrawn" if event.withdrawn else "kept",
+        name=activity.details.name,
+        responsible_id=activity.details.responsible_id,
     )
 
 

@@ -320,6 +320,7 @@ class InvoiceReopened(BillingFact, type="billing.InvoiceReopened.v1", topic=EVEN
     reason: str
     amount_due: Money
     deal_responsible_id: Uuid | None = None
+    origin_rule_id: Uuid | None = None
 
 
 class InvoiceRefunded(BillingFact, type="billing.InvoiceRefunded.v1", topic=EVENTS, key=("record_key",)):
@@ -330,6 +331,7 @@ class InvoiceRefunded(BillingFact, type="billing.InvoiceRefunded.v1", topic=EVEN
     epoch: int
     refunded: Money
     deal_responsible_id: Uuid | None = None
+    origin_rule_id: Uuid | None = None
 
 
 class InvoiceCancelled(BillingFact, type="billing.InvoiceCancelled.v1", topic=EVENTS, key=("record_key",)):
@@ -497,7 +499,7 @@ class SignDocumentSent(SignDocumentFact, type="billing.SignDocumentSent.v1", top
 
 
 class SignDocumentSigned(SignDocumentFact, type="billing.SignDocumentSigned.v1", topic=EVENTS, key=("record_key",)):
-    """The last signer signed. Heard by deals."""
+    """The last signer signed. Heard by automation, deals."""
 
 
 class SignDocumentDeclined(SignDocumentFact, type="billing.SignDocumentDeclined.v1", topic=EVENTS, key=("record_key",)):

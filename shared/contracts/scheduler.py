@@ -280,7 +280,7 @@ class ActivityReassigned(
 
 
 class ActivityCompleted(Answer, type="scheduler.ActivityCompleted.v1", topic=EVENTS, key=("element.element_id", "activity_id")):
-    """An activity is done. `by`: person, automation. `calendar_entry`: kept, withdrawn. Heard by deals, notifications."""
+    """An activity is done. `by`: person, automation. `calendar_entry`: kept, withdrawn. Heard by automation, deals, notifications."""
 
     activity_id: Uuid
     element: ElementRef | None = None
@@ -290,6 +290,8 @@ class ActivityCompleted(Answer, type="scheduler.ActivityCompleted.v1", topic=EVE
     uid: str
     ical_sequence: int
     invitee_ids: tuple[Uuid, ...]
+    name: str | None = None
+    responsible_id: Uuid | None = None
 
 
 class ActivityCancelled(Answer, type="scheduler.ActivityCancelled.v1", topic=EVENTS, key=("element.element_id", "activity_id")):

@@ -457,8 +457,31 @@ INVOICE_REFUNDED = TriggerType(
     "refunds",
     (_SCOPE,),
     DEALS,
-    (("number", "text"), ("total", "money"), ("epoch", "number"), ("title", "text")),
+    (
+        ("number", "text"),
+        ("total", "money"),
+        ("epoch", "number"),
+        ("title", "text"),
+        ("refunded", "money"),
+        ("amount_due", "money"),
+        ("reason", "select"),
+    ),
     examples=({}, {"scope": "all_open"}),
+)
+SIGN_DOCUMENT_SIGNED = TriggerType(
+    "sign_document_signed",
+    "documents",
+    (),
+    DEALS,
+    (("title", "text"), ("signer", "text"), ("at", "datetime")),
+    examples=({},),
+)
+ACTIVITY_COMPLETED = TriggerType(
+    "activity_completed",
+    "recurring_deals",
+    (_flag("also_automatic"),),
+    event_fields=(("name", "text"), ("by", "select"), ("completed_at", "datetime"), ("responsible_id", "user")),
+    examples=({}, {"also_automatic": True}),
 )
 WEBHOOK = TriggerType(
     "webhook",
@@ -466,7 +489,9 @@ WEBHOOK = TriggerType(
     (Setting("code", "code", required=True),),
     examples=({"code": "shop-order-shipped"},),
 )
-TRIGGER_TYPES: dict[str, TriggerType] = {t.name: t for t in (INVOICE_PAID, INVOICE_REFUNDED, WEBHOOK)}
+TRIGGER_TYPES: dict[str, TriggerType] = {
+    t.name: t for t in (INVOICE_PAID, INVOICE_REFUNDED, SIGN_DOCUMENT_SIGNED, ACTIVITY_COMPLETED, WEBHOOK)
+}
 
 LATE_LIMITS = {"internal": None, "customer": "24h", "money": "24h"}
 

@@ -168,7 +168,7 @@ def _settings_of_trigger(checked: Checked, known: TriggerType, place: StageName,
 
 
 def _no_setting(known: RuleType | TriggerType, name: str) -> str:
-    return f"{known.name} has no setting {name}; there are {', '.join(s.name for s in known.settings)}."
+    return f"{known.name} has no setting {name}; there are {', '.join(s.name for s in known.settings) or 'none'}."
 
 
 def _setting_of_trigger(checked: Checked, s: Setting, value: Any, place: StageName, names: Names) -> None:
@@ -177,10 +177,9 @@ def _setting_of_trigger(checked: Checked, s: Setting, value: Any, place: StageNa
             _threshold(checked, value)
         case "scope":
             _scope(checked, value, place, names)
-        case _ if not isinstance(value, str) or not CODE.fullmatch(value):
-            checked.find(f"/settings/{s.name}", "bad_code", f"{s.name} is a code like shop-order-shipped.")
         case _:
-            pass
+            for at, code, detail in _problems(s, value, place):
+                checked.find(f"/settings/{s.name}{at}", code, detail)
 
 
 def _scope(checked: Checked, value: Any, place: StageName, names: Names) -> None:
@@ -196,11 +195,22 @@ def _scope(checked: Checked, value: Any, place: StageName, names: Names) -> None
         checked.references[str(value)] = names.rules[path]
 
 
+PART = re.compile(r"(?!0+(\.0+)?%)(100(\.0{1,3})?|\d{1,2}(\.\d{1,3})?)%")
+AMOUNT = re.compile(r"(?!0+(\.0+)?$)\d{1,12}(\.\d{1,3})?")
+CURRENCY = re.compile(r"[A-Z]{3}")
+
+
 def _threshold(checked: Checked, threshold: Any) -> None:
-    percent = isinstance(threshold, str) and re.fullmatch(r"\d{1,3}(\.\d{1,3})?%", threshold)
-    money = isinstance(threshold, dict) and re.fullmatch(r"\d{1,12}(\.\d{1,3})?", str(threshold.get("amount", "")))
-    if not percent and not money:
+    """A part of the amount, or an amount; of one in another currency than the invoice's nothing is ever reached (D25)."""
+    if isinstance(threshold, str) and PART.fullmatch(threshold):
+        return
+    if not isinstance(threshold, dict) or not AMOUNT.fullmatch(str(threshold.get("amount", ""))):
         checked.find("/settings/threshold", "wrong_type", 'A threshold is "30%" or { amount: "50.00", currency: EUR }.')
+        return
+    for name in set(threshold) - {"amount", "currency"}:
+        checked.find(f"/settings/threshold{part(name)}", "unknown_key", f"A threshold has no {name}; it has amount and currency.")
+    if "currency" in threshold and not CURRENCY.fullmatch(str(threshold["currency"])):
+        checked.find("/settings/threshold/currency", "wrong_type", "A currency has three capital letters, like EUR.")
 
 
 def _keys(checked: Checked, text: Json, known: Sequence[str]) -> None:

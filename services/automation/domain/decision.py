@@ -14,6 +14,7 @@ from services.automation.domain.card import Card, Scope
 from services.automation.domain.condition import Trace
 from services.automation.domain.definition import Trigger
 from services.automation.domain.ids import derived
+from services.automation.domain.listening import listens
 from services.automation.domain.visit import Known
 from shared.es.aggregate import Aggregate, Json
 from shared.es.errors import Rejected
@@ -365,57 +366,13 @@ def _verdict(trigger: Trigger, heard: Heard, scope: Scope, situation: Situation)
         return _Candidate(trigger, "other_pipeline")
     if trigger.trigger_id in heard.chain or len(heard.chain) >= MOST_IN_CHAIN:
         return _Candidate(trigger, "loop")
-    if not in_scope(trigger, heard):
+    if not listens(trigger, heard):
         return _Candidate(trigger, "not_in_scope")
     render = situation.known.render
     seen = condition.evaluate(trigger.condition, scope, lambda template: render(template, scope).text)
     if not seen.holds:
         return _Candidate(trigger, "condition_false", seen.trace)
     return _direction(trigger, card, seen.trace)
-
-
-def in_scope(trigger: Trigger, heard: Heard) -> bool:
-    """Any invoice, all open ones paid, those of one rule; and the part of the amount that has to be paid (D25, D30)."""
-    facts, scope = heard.facts, str(trigger.settings.get("scope") or "any")
-    if trigger.trigger_type == "webhook":
-        return facts.get("code") == trigger.settings.get("code")
-    if scope == "all_open" and facts.get("other_unpaid"):
-        return False
-    if scope.startswith("created_by:"):
-        wanted = trigger.references.get(scope) or scope.removeprefix("created_by:")
-        if facts.get("origin_rule_id") != wanted:
-            return False
-    return _reaches(trigger.settings.get("threshold"), heard)
-
-
-def _reaches(threshold: object, heard: Heard) -> bool:
-    """Fires on the event whose `held_before` lies below the threshold and whose `held` does not (D25)."""
-    is_partial = heard.source_type.endswith("InvoicePartiallyPaid.v1")
-    if threshold is None:
-        return not is_partial
-    facts = heard.facts
-    total, before, held = (_cents(facts.get(name)) for name in ("total", "held_before", "held"))
-    held = held if is_partial else total
-    needed = _needed(threshold, total)
-    return needed is not None and before < needed <= held
-
-
-def _needed(threshold: object, total: int) -> int | None:
-    if isinstance(threshold, str) and threshold.endswith("%"):
-        return -(-total * _thousandths(threshold[:-1]) // 100_000)
-    amount = threshold.get("amount") if isinstance(threshold, dict) else None
-    return _cents({"amount": amount}) if amount is not None else None
-
-
-def _cents(money: object) -> int:
-    """Thousandths of a unit: enough for every currency, exact."""
-    amount = money.get("amount") if isinstance(money, dict) else money
-    return _thousandths(str(amount)) if amount is not None else 0
-
-
-def _thousandths(text: str) -> int:
-    whole, _, part = text.strip().partition(".")
-    return int(whole or "0") * 1000 + int((part + "000")[:3])
 
 
 def _direction(trigger: Trigger, card: Card, trace: tuple[Trace, ...]) -> _Candidate:

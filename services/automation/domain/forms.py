@@ -216,13 +216,14 @@ def _minutes(s: Setting) -> Json:
     return {"type": "integer", "minimum": s.least, "maximum": s.most}
 
 
-PERCENT: Json = {"type": "string", "pattern": r"^\d{1,3}(\.\d{1,3})?%$"}
+PERCENT: Json = {"type": "string", "pattern": r"^(?!0+(\.0+)?%)(100(\.0{1,3})?|\d{1,2}(\.\d{1,3})?)%$"}
 AMOUNT: Json = {
     "type": "object",
     "required": ["amount"],
+    "additionalProperties": False,
     "properties": {
-        "amount": {"type": ["string", "number"], "pattern": r"^\d{1,12}(\.\d{1,3})?$", "minimum": 0},
-        "currency": {"type": "string"},
+        "amount": {"type": ["string", "number"], "pattern": r"^(?!0+(\.0+)?$)\d{1,12}(\.\d{1,3})?$", "exclusiveMinimum": 0},
+        "currency": {"type": "string", "pattern": "^[A-Z]{3}$"},
     },
 }
 

@@ -41,6 +41,7 @@ GROUPS = {
     "communication": Words("Communication", "Kommunikation"),
     "element": Words("The element itself", "Das Element selbst"),
     "refunds": Words("Refunds", "Rückzahlungen"),
+    "documents": Words("Documents", "Dokumente"),
     "auxiliary": Words("Auxiliary", "Hilfsregeln"),
 }
 RULE_TYPES = {
@@ -62,6 +63,8 @@ RULE_TYPES = {
 TRIGGER_TYPES = {
     "invoice_paid": Words("Track invoice payment", "Rechnungszahlung verfolgen"),
     "invoice_refunded": Words("Track refunds", "Rückzahlungen verfolgen"),
+    "sign_document_signed": Words("Document signed", "Dokument unterschrieben"),
+    "activity_completed": Words("Activity completed", "Aktivität abgeschlossen"),
     "webhook": Words("Incoming webhook", "Eingehender Webhook"),
 }
 MEMBERS = {
@@ -140,6 +143,7 @@ SETTINGS = {
     "empty_values": Words("When a new value is empty", "Wenn ein neuer Wert leer ist"),
     "scope": Words("Which invoices", "Welche Rechnungen"),
     "threshold": Words("From a part of the amount", "Ab einem Teil des Betrags"),
+    "also_automatic": Words("Also when it was completed automatically", "Auch wenn sie automatisch abgeschlossen wurde"),
     "code": Words("Code", "Code"),
 }
 
@@ -283,7 +287,16 @@ EVENT_FIELDS = {
     "total": Words("Total of the invoice", "Rechnungsbetrag"),
     "epoch": Words("How often it was paid", "Wievielte Zahlung"),
     "paid_at": Words("Paid at", "Bezahlt am"),
-    "title": Words("Title of the invoice", "Titel der Rechnung"),
+    "title": Words("Title", "Titel"),
+    "refunded": Words("Amount refunded", "Erstatteter Betrag"),
+    "amount_due": Words("Amount due again", "Wieder offener Betrag"),
+    "reason": Words("Reason", "Grund"),
+    "signer": Words("Who signed", "Wer unterschrieben hat"),
+    "at": Words("Signed at", "Unterschrieben am"),
+    "name": Words("Name of the activity", "Name der Aktivität"),
+    "by": Words("Completed by", "Abgeschlossen durch"),
+    "completed_at": Words("Completed at", "Abgeschlossen am"),
+    "responsible_id": Words("Responsible person of the activity", "Verantwortliche Person der Aktivität"),
 }
 
 # ------------------------------------------------------------------------------------------------ fields and comparisons
@@ -857,6 +870,8 @@ SOURCE_TYPES = {
     "billing.InvoicePartiallyPaid.v1": Words("an invoice was paid in part", "eine Rechnung wurde teilweise bezahlt"),
     "billing.InvoiceRefunded.v1": Words("an invoice was refunded", "eine Rechnung wurde erstattet"),
     "billing.InvoiceReopened.v1": Words("an invoice is open again", "eine Rechnung ist wieder offen"),
+    "billing.SignDocumentSigned.v1": Words("a document was signed", "ein Dokument wurde unterschrieben"),
+    "scheduler.ActivityCompleted.v1": Words("an activity was completed", "eine Aktivität wurde abgeschlossen"),
     "automation.CallTrigger.v1": Words("the trigger was called", "der Auslöser wurde aufgerufen"),
 }
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from shared.contracts import automation, billing, common, deals
+from shared.contracts import automation, billing, common, deals, scheduler
 from tests.service.automation.conftest import ANNA, BEN, DEAL, NOW, OLAF, Office, created, fired, id_of, moved, paid, stage, visit
 from tests.service.house import at, employee, origin
 
@@ -263,22 +263,110 @@ async def test_without_a_threshold_a_part_payment_is_no_decision(office: Office)
     assert await office.said() == [] and await decisions(office) == []
 
 
-async def test_a_refund_may_move_the_deal_back(office: Office) -> None:
-    await office.publish("""
+BACK = """
 stage: sales/payment-expected
 triggers: [{ id: back, type: invoice_refunded, allow_back: true }]
-""")
-    refund = billing.InvoiceRefunded(
-        origin=origin(kind="system", id=None),
-        record_key=DEAL,
-        invoice_id=id_of("invoice/I"),
-        deal_id=DEAL,
-        epoch=1,
-        refunded=common.Money(amount="100.00", currency="EUR"),
-    )
-    await office.hear(created("sales/collect-goods"), refund)
+"""
+
+
+def back(contract: Any = billing.InvoiceRefunded, **own: Any) -> Any:
+    known: dict[str, Any] = {"record_key": DEAL, "invoice_id": id_of("invoice/I"), "deal_id": DEAL, "epoch": 1}
+    hundred = common.Money(amount="100.00", currency="EUR")
+    amount = {"refunded": hundred} if contract is billing.InvoiceRefunded else {"amount_due": hundred, "reason": "reversed"}
+    return contract(**{"origin": origin(kind="system", id=None), **known, **amount, **own})
+
+
+async def test_a_refund_may_move_the_deal_back(office: Office) -> None:
+    await office.publish(BACK)
+    await office.hear(created("sales/collect-goods"), back())
     (move,) = await office.commands()
     assert move.body["stage_id"] == stage("sales/payment-expected")
+
+
+async def test_money_taken_back_counts_as_a_refund_and_money_to_be_paid_again_does_not(office: Office) -> None:
+    await office.publish(BACK)
+    await office.hear(created("sales/collect-goods"), back(billing.InvoiceReopened, reason="to_be_paid_again"))
+    assert (await office.commands(), await decisions(office)) == ([], [])
+    await office.hear(back(billing.InvoiceReopened, epoch=2))
+    assert (len(await office.commands()), len(await decisions(office))) == (1, 1)
+
+
+async def test_a_refund_is_told_with_its_invoice_and_the_others_that_are_owed(office: Office) -> None:
+    """What a condition reads of it, and the scope `all_open` (D30)."""
+    settings = "settings: { scope: all_open }, condition: { field: event.number, op: eq, value: RE-2026-0001 }"
+    await office.publish(BACK.replace("allow_back", f"{settings}, allow_back"))
+    invoices = [made(name) for name in ("I", "J")]
+    await office.hear(created("sales/collect-goods"), *invoices, issued("I", "RE-2026-0001"), issued("J", "RE-2026-0002"))
+    await office.hear(back())
+    (decided,) = await office.said()
+    assert decided.body["reason"] == "not_in_scope"
+    await office.hear(
+        billing.InvoiceCancelled(origin=origin(), record_key=DEAL, invoice_id=id_of("invoice/J"), deal_id=DEAL), back(epoch=2)
+    )
+    assert [m.name for m in await office.said()] == ["MoveToStage"]
+
+
+def made(name: str) -> billing.InvoiceCreated:
+    about: dict[str, Any] = {"title": "Roof", "total": common.Money(amount="100.00", currency="EUR"), "status": "draft", "other_open": ()}
+    return billing.InvoiceCreated(origin=origin(), record_key=DEAL, invoice_id=id_of(f"invoice/{name}"), deal_id=DEAL, **about)
+
+
+def issued(name: str, number: str) -> billing.InvoiceIssued:
+    about: dict[str, Any] = {"number": number, "total": common.Money(amount="100.00", currency="EUR"), "issue_date": "2026-03-02"}
+    return billing.InvoiceIssued(origin=origin(), record_key=DEAL, invoice_id=id_of(f"invoice/{name}"), deal_id=DEAL, **about)
+
+
+async def test_a_signed_document_moves_its_deal(office: Office) -> None:
+    await office.publish("""
+stage: sales/approval
+triggers: [{ id: signed, type: sign_document_signed, condition: { field: event.title, op: contains, value: contract } }]
+""")
+
+    def signed(title: str) -> billing.SignDocumentSigned:
+        id = id_of(title)
+        about: dict[str, Any] = {
+            "sign_document_id": id,
+            "deal_id": DEAL,
+            "title": title,
+            "status": "signed",
+            "signer": "Petra",
+            "at": at(NOW),
+        }
+        return billing.SignDocumentSigned(origin=origin(), record_key=DEAL, **about)
+
+    await office.hear(EXPECTED, signed("Leaflet"))
+    assert (await decisions(office))[0]["reason"] == "condition_false"
+    await office.said()
+    await office.hear(signed("The contract"))
+    (move,) = await office.commands()
+    assert move.body["stage_id"] == stage("sales/approval")
+
+
+def completed(by: str, element: str | None = DEAL) -> scheduler.ActivityCompleted:
+    about = None if element is None else common.ElementRef(element_type="deal", element_id=element)
+    told: dict[str, Any] = {"completed_at": at(NOW), "calendar_entry": "kept", "uid": "u", "ical_sequence": 0, "invitee_ids": ()}
+    return scheduler.ActivityCompleted(
+        origin=origin(), activity_id=id_of("activity"), element=about, by=by, name="Call", responsible_id=ANNA, **told
+    )
+
+
+async def test_an_activity_that_a_person_completed_moves_its_element(office: Office) -> None:
+    condition = "all: [{ field: event.name, op: eq, value: Call }, { field: event.responsible_id, op: eq, value: 'user:42' }]"
+    text = f"stage: sales/delivery\ntriggers: [{{ id: called, type: activity_completed, condition: {{ {condition} }}"
+    await office.publish(f"{text} }}]")
+    await office.hear(EXPECTED, completed("automation"), completed("person", element=None))
+    assert await decisions(office) == []
+    await office.hear(completed("person"))
+    assert (len(await office.commands()), len(await decisions(office))) == (1, 1)
+    await office.publish(f"{text}, settings: {{ also_automatic: true }} }}]")
+    await office.hear(completed("automation"))
+    assert (len(await office.commands()), len(await decisions(office))) == (1, 2)
+
+
+async def test_what_no_trigger_of_the_pipeline_listens_to_is_no_decision(office: Office) -> None:
+    await office.publish(PAID)
+    await office.hear(EXPECTED, completed("person"), back())
+    assert await decisions(office) == []
 
 
 async def test_another_program_calls_a_trigger_by_its_code(office: Office) -> None:

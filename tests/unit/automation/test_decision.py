@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from services.automation.domain.catalogue import TRIGGER_TYPES
 from services.automation.domain.decision import (
     DECISION,
     MOST_JUDGEMENTS,
@@ -28,6 +29,7 @@ from services.automation.domain.decision import (
     unlinked_id,
 )
 from services.automation.domain.definition import Trigger, complete_trigger, trigger_of
+from services.automation.domain.listening import LISTENS
 from shared.testing.given import Given, Outcome
 from tests.unit.automation.made import ANNA, BEN, DEAL, OLAF, SALES, VISIT_ID, id_of, known, person, pipeline, stage_id
 
@@ -206,6 +208,8 @@ def money(amount: str) -> dict[str, str]:
         ("30%", "30.00", "40.00", False),
         ("33.3%", "33.29", "33.30", True),
         ({"amount": "25.00", "currency": "EUR"}, "20.00", "25.00", True),
+        ({"amount": "25.00", "currency": "USD"}, "20.00", "25.00", False),
+        ({"amount": "25.00"}, "20.00", "25.00", True),
         (None, "0.00", "99.00", False),
     ],
 )
@@ -226,6 +230,20 @@ def test_a_called_trigger_is_the_one_with_the_code() -> None:
     for code, moves in (("shipped", True), ("other", False)):
         done = FRESH.when(hear(situation(called), trigger_type="webhook", facts={"code": code}))
         assert isinstance(done.events[-1], MoveAsked) is moves
+
+
+def test_every_trigger_type_listens_to_something() -> None:
+    assert LISTENS.keys() == TRIGGER_TYPES.keys()
+
+
+@pytest.mark.parametrize(
+    ("settings", "by", "moves"),
+    [({}, "person", True), ({}, "automation", False), ({"also_automatic": True}, "automation", True)],
+)
+def test_a_completed_activity_counts_when_a_person_completed_it(settings: dict[str, Any], by: str, moves: bool) -> None:
+    own = trigger(type="activity_completed", settings=settings)
+    done = FRESH.when(hear(situation(own), trigger_type="activity_completed", facts={"by": by}))
+    assert isinstance(done.events[-1], MoveAsked) is moves
 
 
 # ------------------------------------------------------------------------------------------------ in whose name (D20)

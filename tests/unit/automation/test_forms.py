@@ -127,7 +127,7 @@ WRONG: dict[str, list[Any]] = {
     "customers": ["some", 5, ["all"]],
     "code": ["Not A Code", 5, "-x"],
     "scope": ["some", 5, "created_by:", "created_by:sales"],
-    "threshold": ["30", "a lot", 30, {}, {"amount": -50}, {"amount": "-1"}],
+    "threshold": ["30", "a lot", 30, {}, "0%", "120%", {"amount": -50}, {"amount": "0"}, {"amount": "5", "currency": "euro"}, {"x": 1}],
 }
 
 
