@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from shared.runtime.settings import PREFIX, FromEnvironment, Section
+from shared.runtime.settings import PREFIX, FromEnvironment, StorageSettings
 from shared.runtime.settings import settings as kit_settings
 
 
@@ -31,12 +31,6 @@ class DealsSettings(FromEnvironment):
     @property
     def operator_key(self) -> Path:
         return self.key_path or kit_settings().state_dir / "operator.key"
-
-
-class StorageSettings(Section):
-    """Where the bytes of files lie (F28): written here, read by notifications, so both are given the same folder."""
-
-    folder: Path = Path(".dealwright/files")
 
 
 class SharedSettings(FromEnvironment):

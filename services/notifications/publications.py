@@ -15,7 +15,7 @@ from shared.contracts import common, notifications
 from shared.es.errors import Rejected
 from shared.es.recorded import Recorded
 from shared.messaging.contract import Contract
-from shared.messaging.envelope import Envelope, instant, legible, text_said
+from shared.messaging.envelope import Envelope, asked_about, instant
 
 
 def origin_said(origin: Origin) -> common.Origin:
@@ -127,16 +127,5 @@ def _endpoint(endpoint: Endpoint, recorded: Recorded[Any], origin: Origin) -> di
 
 def refusal(envelope: Envelope, rejected: Rejected) -> Contract:
     """What was asked is repeated as far as it can be read."""
-    asked = legible(envelope.data)
-    element = asked.get("element")
-    named = element if isinstance(element, dict) else {}
-    return notifications.CommandRejected.of(
-        envelope.key,
-        envelope.type,
-        rejected.code,
-        rejected.detail,
-        rejected.errors,
-        request_id=text_said(asked.get("request_id")),
-        element_type=text_said(named.get("element_type")),
-        element_id=text_said(named.get("element_id")),
-    )
+    about = asked_about(envelope.data)
+    return notifications.CommandRejected.of(envelope.key, envelope.type, rejected.code, rejected.detail, rejected.errors, **about)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import cache
-from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, SecretStr
@@ -24,12 +23,6 @@ class SmtpSettings(kit.Section):
     sender_name: str = "Dealwright"
     seconds: float = Field(default=20, gt=0, le=45)
     """Per step of the conversation with the mail server."""
-
-
-class StorageSettings(kit.Section):
-    """Where deals keeps the bytes of files (F28); both services are given the same folder."""
-
-    folder: Path = Path(".dealwright/files")
 
 
 class SmsSettings(kit.Section):
@@ -53,7 +46,7 @@ class NotificationsSettings(kit.FromEnvironment):
     model_config = SettingsConfigDict(env_prefix=kit.PREFIX, env_nested_delimiter="__", extra="ignore", frozen=True)
 
     smtp: SmtpSettings = SmtpSettings()
-    storage: StorageSettings = StorageSettings()
+    storage: kit.StorageSettings = kit.StorageSettings()
     notifications: SmsSettings = SmsSettings()
     hooks: HookSettings = HookSettings()
 

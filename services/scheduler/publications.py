@@ -18,7 +18,7 @@ from shared.contracts import common, scheduler
 from shared.es.errors import Rejected
 from shared.es.recorded import Recorded
 from shared.messaging.contract import Contract
-from shared.messaging.envelope import Envelope, instant, legible, text_said
+from shared.messaging.envelope import Envelope, asked_about, instant
 
 
 def origin_said(origin: Origin) -> common.Origin:
@@ -253,16 +253,5 @@ def _booking(recorded: Recorded[Any], event: rm.RoomBooked | rm.RoomConflict | r
 
 def refusal(envelope: Envelope, rejected: Rejected) -> Contract:
     """What was asked is repeated as far as it can be read."""
-    asked = legible(envelope.data)
-    element = asked.get("element")
-    named = element if isinstance(element, dict) else {}
-    return scheduler.CommandRejected.of(
-        envelope.key,
-        envelope.type,
-        rejected.code,
-        rejected.detail,
-        rejected.errors,
-        request_id=text_said(asked.get("request_id")),
-        element_type=text_said(named.get("element_type")),
-        element_id=text_said(named.get("element_id")),
-    )
+    about = asked_about(envelope.data)
+    return scheduler.CommandRejected.of(envelope.key, envelope.type, rejected.code, rejected.detail, rejected.errors, **about)

@@ -242,3 +242,15 @@ def legible(data: bytes) -> dict[str, Any]:
 def text_said(value: object) -> str | None:
     """Text of such a body, cut to what travels in an answer; None for anything else."""
     return value[:LONGEST_SAID] if isinstance(value, str) else None
+
+
+def asked_about(data: bytes) -> dict[str, str | None]:
+    """What a refusal repeats of a command, as far as it can be read: `request_id`, and the element as its type and id."""
+    said = legible(data)
+    element = said.get("element")
+    named = element if isinstance(element, dict) else {}
+    return {
+        "request_id": text_said(said.get("request_id")),
+        "element_type": text_said(named.get("element_type")),
+        "element_id": text_said(named.get("element_id")),
+    }

@@ -38,6 +38,12 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class StorageSettings(Section):
+    """Where the bytes of files lie (F28): deals writes them, notifications reads them, both are given the same folder."""
+
+    folder: Path = Path(".dealwright/files")
+
+
 class HttpSettings(Section):
     """`rate` and `burst`: requests of one credential per second, and at once. `failures`: bad keys per second and address."""
 

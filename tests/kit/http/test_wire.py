@@ -4,29 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import httpx
 import pytest
-import uvicorn
 from sqlalchemy.engine import make_url
 
 from shared.http import edge
-from shared.runtime.worker import Server, _bound
 from tests.kit.http.conftest import House, client_of
-
-
-@asynccontextmanager
-async def listening(house: House) -> AsyncIterator[int]:
-    taken = _bound("127.0.0.1", 0)
-    server = Server(uvicorn.Config(house.app, log_config=None, access_log=False, lifespan="off", server_header=False))
-    serving = asyncio.create_task(server.serve([taken]))
-    try:
-        yield taken.getsockname()[1]
-    finally:
-        server.should_exit = True
-        await serving
+from tests.kit.http.listening import listening
 
 
 async def said(port: int, request: bytes, within: float = 5) -> bytes:
@@ -67,7 +52,7 @@ SMUGGLED = b"GET /v1/jars HTTP/1.1\r\nHost: toy\r\n\r\n"
     ],
 )
 async def test_requests_with_two_meanings_are_refused(house: House, lines: tuple[bytes, ...]) -> None:
-    async with listening(house) as port:
+    async with listening(house.app) as port:
         answer = await said(port, request(house, *lines), within=2)
     assert not answer.startswith(b"HTTP/1.1 2"), answer
     assert await house.count("events") == 0
@@ -75,14 +60,14 @@ async def test_requests_with_two_meanings_are_refused(house: House, lines: tuple
 
 async def test_nothing_behind_a_refused_request_is_executed(house: House) -> None:
     chunked = b"5\r\nhello\r\n0\r\n\r\n" + SMUGGLED
-    async with listening(house) as port:
+    async with listening(house.app) as port:
         answer = await said(port, request(house, b"Transfer-Encoding: chunked", body=chunked), within=2)
     assert answer.count(b"HTTP/1.1") <= 1
 
 
 async def test_no_request_puts_a_header_into_the_answer(house: House) -> None:
     lines = (b"Idempotency-Key: k", b"X-Correlation-Id: a\r\n set-cookie: x=1")
-    async with listening(house) as port:
+    async with listening(house.app) as port:
         answer = await said(port, request(house, *lines), within=2)
     assert b"set-cookie" not in answer.lower().partition(b"\r\n\r\n")[0].replace(b"x-correlation-id: a set-cookie: x=1", b"")
 
@@ -90,7 +75,7 @@ async def test_no_request_puts_a_header_into_the_answer(house: House) -> None:
 async def test_a_body_that_does_not_arrive_is_not_waited_for_for_ever(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(edge, "BODY_SECONDS", 0.3)
     whole = request(house, b"Idempotency-Key: k", body=b'{"number": 1}')
-    async with listening(house) as port:
+    async with listening(house.app) as port:
         answer = await said(port, whole[:-3])
     assert b"408" in answer.partition(b"\r\n")[0]
     assert b"request_timeout" in answer
@@ -98,14 +83,14 @@ async def test_a_body_that_does_not_arrive_is_not_waited_for_for_ever(house: Hou
 
 
 async def test_ten_megabytes_over_a_socket(house: House) -> None:
-    async with listening(house) as port:
+    async with listening(house.app) as port:
         answer = await said(port, request(house, b"Idempotency-Key: k", body=b" " * 10_000_000))
     assert answer.startswith(b"HTTP/1.1 413")
     assert b"application/problem+json" in answer
 
 
 async def test_the_server_does_not_say_what_it_is(house: House) -> None:
-    async with listening(house) as port, httpx.AsyncClient() as client:
+    async with listening(house.app) as port, httpx.AsyncClient() as client:
         answer = await client.get(f"http://127.0.0.1:{port}/livez")
     assert "server" not in answer.headers
 

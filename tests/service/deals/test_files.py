@@ -6,8 +6,7 @@ import asyncio
 import errno
 import json
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ from uuid import UUID, uuid4
 
 import httpx
 import pytest
-import uvicorn
 
 from services.automation import replicas as automation
 from services.deals import settings as own
@@ -32,7 +30,7 @@ from shared.es.errors import Unavailable
 from shared.es.recorded import Context
 from shared.messaging.batch import Item, handle_batch
 from shared.messaging.replica import Replica
-from shared.runtime.worker import Server, _bound
+from tests.kit.http.listening import listening
 from tests.service.deals.conftest import (
     ANNA,
     INSTALLATION,
@@ -514,18 +512,6 @@ async def test_an_upload_whose_commit_is_not_known_keeps_its_bytes(
 
 
 # ----------------------------------------------------------------------------------------------------------- on the wire
-@asynccontextmanager
-async def listening(house: House) -> AsyncIterator[int]:
-    taken = _bound("127.0.0.1", 0)
-    server = Server(uvicorn.Config(house.app, log_config=None, access_log=False, lifespan="off", server_header=False))
-    serving = asyncio.create_task(server.serve([taken]))
-    try:
-        yield taken.getsockname()[1]
-    finally:
-        server.should_exit = True
-        await serving
-
-
 async def until(holds: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
         while not holds():
@@ -535,7 +521,7 @@ async def until(holds: Callable[[], bool]) -> None:
 async def test_an_upload_that_is_cut_leaves_nothing_behind(house: House, furnished: Furnished, folder: Path) -> None:
     head = f"POST /v1/files HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {furnished.key}\r\nIdempotency-Key: k\r\n"
     head += f"Content-Type: {OF_B}\r\nContent-Length: 5000000\r\n\r\n"
-    async with listening(house) as port:
+    async with listening(house.app) as port:
         _, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(head.encode() + PART + b"x" * 1_000_000)
         await until(lambda: any(path.stat().st_size for path in contents(folder)))
@@ -550,7 +536,7 @@ async def test_an_upload_that_stands_still_is_given_up(
     monkeypatch.setattr("shared.http.forms.SECONDS", 0.3)
     head = f"POST /v1/files HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {furnished.key}\r\nIdempotency-Key: k\r\n"
     head += f"Content-Type: {OF_B}\r\nContent-Length: 5000000\r\n\r\n"
-    async with listening(house) as port:
+    async with listening(house.app) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(head.encode() + PART)
         try:
@@ -572,7 +558,7 @@ async def test_a_large_file_is_never_whole_in_memory(house: House, furnished: Fu
         write(self, data)
 
     monkeypatch.setattr(Incoming, "write", counted)
-    async with listening(house) as port, httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+    async with listening(house.app) as port, httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
         client.headers = httpx.Headers({"Authorization": f"Bearer {furnished.key}", "Idempotency-Key": "k"})
         file = await attached(client, b"x" * MUCH, "much.txt")
         async with client.stream("GET", f"/v1/files/{file['id']}/content") as answer:
