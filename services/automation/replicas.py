@@ -11,7 +11,7 @@ from sqlalchemy import JSON, Boolean, Column, DateTime, Index, Integer, Text
 
 from shared.contracts import billing, common, deals, scheduler
 from shared.es.view import Row, SqlFinder, by_column, history_table, state_table
-from shared.messaging.directory import replicated_directory
+from shared.messaging.directory import rehearsal_clocks, replicated_directory
 from shared.messaging.envelope import Message
 from shared.messaging.replica import HistoryReplica, Replica
 
@@ -508,4 +508,5 @@ REPLICAS: tuple[Replica[Any] | HistoryReplica, ...] = (
     COMPANY_CALENDAR,
     ROOMS,
     *DIRECTORY.replicas,
+    rehearsal_clocks(scheduler.RehearsalClockMoved),
 )

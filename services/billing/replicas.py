@@ -9,9 +9,9 @@ from typing import Any
 from sqlalchemy import JSON, Boolean, Column, Index, Text
 
 from services.billing.domain.customer import CompanyCard, DetailsCard, PersonCard
-from shared.contracts import deals
+from shared.contracts import deals, scheduler
 from shared.es.view import Row, SqlFinder, state_table
-from shared.messaging.directory import replicated_directory
+from shared.messaging.directory import rehearsal_clocks, replicated_directory
 from shared.messaging.replica import Replica
 
 # -------------------------------------------------------------------------------------------------------- directory
@@ -263,7 +263,17 @@ def _employee(row: Employee | None, e: deals.EmployeeFact) -> Employee:
 
 EMPLOYEES = Replica(EMPLOYEES_TABLE, Employee, {deals.EmployeeAdded: _employee, deals.EmployeeChanged: _employee})
 
-REPLICAS = (*DIRECTORY.replicas, DEALS, PIPELINES, CONTACTS, COMPANIES, ALIASES, DETAILS, EMPLOYEES)
+REPLICAS = (
+    *DIRECTORY.replicas,
+    rehearsal_clocks(scheduler.RehearsalClockMoved),
+    DEALS,
+    PIPELINES,
+    CONTACTS,
+    COMPANIES,
+    ALIASES,
+    DETAILS,
+    EMPLOYEES,
+)
 
 # ---------------------------------------------------------------------------------------------------------- finders
 

@@ -15,6 +15,7 @@ from shared.contracts import automation, billing, deals, notifications, schedule
 from shared.contracts.common import Money
 from shared.es.view import Row, history_table
 from shared.messaging.contract import Contract
+from shared.messaging.directory import rehearsal_clocks
 from shared.messaging.envelope import Message
 from shared.messaging.replica import HistoryReplica
 
@@ -212,4 +213,8 @@ def refused(message: Message[deals.CommandRejected]) -> Iterable[Row]:
     }
 
 
-REPLICAS = (HistoryReplica(TIMELINE, {**BILLING, **OTHERS}), HistoryReplica(REFUSALS, {deals.CommandRejected: refused}))
+REPLICAS = (
+    HistoryReplica(TIMELINE, {**BILLING, **OTHERS}),
+    HistoryReplica(REFUSALS, {deals.CommandRejected: refused}),
+    rehearsal_clocks(scheduler.RehearsalClockMoved),
+)

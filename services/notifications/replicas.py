@@ -9,7 +9,7 @@ from sqlalchemy import JSON, Boolean, Column, Integer, Text
 
 from shared.contracts import deals, scheduler
 from shared.es.view import Row, SqlFinder, state_table
-from shared.messaging.directory import replicated_directory
+from shared.messaging.directory import rehearsal_clocks, replicated_directory
 from shared.messaging.replica import HistoryReplica, Replica
 
 DIRECTORY = replicated_directory(
@@ -199,4 +199,12 @@ def _room(row: Room | None, e: scheduler.RoomFact) -> Room:
 
 ROOMS: Replica[Room] = Replica(ROOMS_TABLE, Room, {scheduler.RoomAdded: _room, scheduler.RoomChanged: _room})
 
-REPLICAS: tuple[Replica[Any] | HistoryReplica, ...] = (EMPLOYEES, CONTACTS, FILES, ACTIVITIES, ROOMS, *DIRECTORY.replicas)
+REPLICAS: tuple[Replica[Any] | HistoryReplica, ...] = (
+    EMPLOYEES,
+    CONTACTS,
+    FILES,
+    ACTIVITIES,
+    ROOMS,
+    *DIRECTORY.replicas,
+    rehearsal_clocks(scheduler.RehearsalClockMoved),
+)

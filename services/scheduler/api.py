@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, replace
 from datetime import UTC, date, datetime, time, timedelta
@@ -12,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 import holidays
 from fastapi import APIRouter, Depends, Path, Query
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 from sqlalchemy import ColumnElement, Select, and_, exists, func, not_, or_, select
 from sqlalchemy.dialects.postgresql import distinct_on
@@ -38,6 +39,7 @@ from services.scheduler.domain.calendar import (
 )
 from services.scheduler.domain.due import Calendars, Offset, When, resolve
 from services.scheduler.domain.origin import Origin
+from services.scheduler.domain.rehearsal import REHEARSAL, MoveClock, Rehearsal, not_a_rehearsal, too_far
 from services.scheduler.domain.repeat import cron
 from services.scheduler.domain.room import ROOM, AddRoom, ChangeRoom, RetireRoom, Room
 from services.scheduler.domain.timer import TIMER, CancelTimer, FireNow, RearmTimer, Timer
@@ -282,6 +284,94 @@ async def _calendar(door: Door, id: str | None) -> Calendar:
         return (await door.state_at(CALENDAR, id))[0]
     except NotFound:
         return Calendar()
+
+
+# -------------------------------------------------------------------------------------------------------- rehearsals
+
+
+class ClockMove(Body):
+    """Exactly one of `to`, a moment, and `by`, a span like 180d or 1d 2h (w, d in the tenant's zone, h, min, s).
+
+    The clock stops where something rings on the way, and goes on with the next call; `through`: it does not stop."""
+
+    to: Instant | None = None
+    by: Annotated[str, Field(max_length=50, pattern=r"^\d{1,6}(w|d|h|min|s)( \d{1,6}(w|d|h|min|s))*$")] | None = None
+    through: Flag = False
+
+    @model_validator(mode="after")
+    def one_of_them(self) -> ClockMove:
+        if (self.to is None) == (self.by is None):
+            raise PydanticCustomError("one_of", "Exactly one of to and by.")
+        return self
+
+    def target(self, now: datetime, zone: str) -> datetime:
+        """Days keep the wall clock, as they do for a rule (D11)."""
+        if self.to is not None:
+            return self.to
+        spans = re.findall(r"(\d+)(w|d|h|min|s)", self.by or "")
+        offset = Offset(**{name: sum(int(n) for n, unit in spans if unit == short) for short, name in SPANS.items()})
+        try:
+            return resolve(When("after", anchor_instant=now, offset=offset, zone=zone), Calendars(company_zone=zone), now).due_at
+        except Rejected:
+            raise too_far("/by") from None
+
+
+SPANS = {"w": "weeks", "d": "days", "h": "hours", "min": "minutes", "s": "seconds"}
+
+
+def in_rehearsal(door: Door, tenant: UUID) -> Door:
+    """The caller's own tenant; another one with admin:tenants."""
+    if tenant == door.caller.tenant:
+        return door
+    if not door.may("admin:tenants"):
+        raise NotFound("There is no such tenant.", "tenant_unknown")
+    return door.in_tenant(tenant)
+
+
+@API.post("/v1/rehearsals/{tenant}/clock", operation_id="rehearsals_move_clock", tags=["rehearsals"])
+async def move_clock(tenant: Annotated[UUID, Path()], body: ClockMove, door: Annotated[Door, needs("rehearsals:write")]) -> Response:
+    """Forwards, to the next moment at which something rings, at most to the one asked for. `arrived` says whether it got there;
+    if not, ask again for `heading_for` once everything has come to rest."""
+    there, id, origin = in_rehearsal(door, tenant), str(tenant), origin_of(door)
+
+    def command(seen: Facts) -> MoveClock:
+        known, next = seen.one(TENANTS, id), seen.all(views.RINGS_NEXT, id)[0]
+        to = body.target(seen.now, "UTC" if known is None else known.zone)
+        rings_at = seen.now if next["stale"] else next["at"]
+        return MoveClock(None if known is None else known.rehearsal, to, seen.now, rings_at, body.through, origin)
+
+    asked = Addressed(REHEARSAL, id, command, exclusive="rehearsal", finds=((TENANTS, id), (views.RINGS_NEXT, id)))
+    return await there.ask(asked, answer=lambda done: Answer(200, _clock(id, done.state(REHEARSAL, id)), etag=done.version(REHEARSAL, id)))
+
+
+def _clock(tenant: str, r: Rehearsal) -> dict[str, Any]:
+    where = {"tenant_id": tenant, "moved": True, "now": r.stands_at, "heading_for": r.heading_for}
+    return {**where, "arrived": r.stands_at == r.heading_for, "next_due_at": r.rings_at}
+
+
+@API.get("/v1/rehearsals/{tenant}/clock", operation_id="rehearsals_clock", tags=["rehearsals"])
+async def rehearsal_clock(tenant: Annotated[UUID, Path()], door: Annotated[Door, needs("timers:read")]) -> Response:
+    """Where it stands, and when the next timer or reminder rings: due ones, which are about to ring, are not after `now`."""
+    there = in_rehearsal(door, tenant)
+    known = await _tenant(there)
+    if not known:
+        raise NotFound("There is no such tenant.", "tenant_unknown")
+    if not known["rehearsal"]:
+        raise not_a_rehearsal()
+    try:
+        state, version = await there.state_at(REHEARSAL, str(tenant))
+    except NotFound:
+        state, version = Rehearsal(), 0
+    body = _clock(str(tenant), replace(state, rings_at=await _rings_at(there)))
+    return door.shown(version, body) if version else JsonAnswer({**body, "moved": False, "now": now()})
+
+
+async def _rings_at(door: Door) -> datetime | None:
+    t, a = TIMERS_TABLE.c, ACTIVITIES_TABLE.c
+    first_timer, first_reminder = select(func.min(t.wakes_at)), select(func.min(a.reminds_at))
+    async with door.reading() as sql:
+        at: datetime | None = await sql.scalar(select(func.least(first_timer.scalar_subquery(), first_reminder.scalar_subquery())))
+    return at
 
 
 # --------------------------------------------------------------------------------------------------------- calendars

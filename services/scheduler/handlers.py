@@ -7,6 +7,7 @@ from typing import Any
 from services.scheduler import publications, views
 from services.scheduler.domain.activity import ACTIVITY
 from services.scheduler.domain.calendar import CALENDAR
+from services.scheduler.domain.rehearsal import REHEARSAL
 from services.scheduler.domain.room import ROOM
 from services.scheduler.domain.timer import TIMER
 from shared.messaging.handler import Handler
@@ -15,5 +16,6 @@ HANDLERS: tuple[Handler[Any, Any, Any], ...] = (
     Handler(TIMER, publications.of_timer, (views.TIMERS, views.LATENESS)),
     Handler(CALENDAR, publications.of_calendar, (views.CALENDARS,)),
     Handler(ACTIVITY, publications.of_activity, (views.ACTIVITIES,)),
+    Handler(REHEARSAL, publications.of_rehearsal, (views.CLOCKS,)),
     Handler(ROOM, publications.of_room, (views.ROOMS, views.BOOKINGS)),
 )

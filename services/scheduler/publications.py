@@ -12,6 +12,7 @@ from services.scheduler.domain import timer as tm
 from services.scheduler.domain.activity import Activity, ActivityEvent
 from services.scheduler.domain.calendar import Calendar, CalendarChanged, weekly
 from services.scheduler.domain.origin import Origin
+from services.scheduler.domain.rehearsal import ClockMoved, Rehearsal
 from services.scheduler.domain.room import Room, RoomEvent
 from services.scheduler.domain.timer import Timer, TimerEvent
 from shared.contracts import common, scheduler
@@ -81,6 +82,20 @@ def _fired(timer: Timer, recorded: Recorded[Any], event: tm.TimerFired) -> Contr
         lateness_ms=event.lateness_ms,
         early=event.early,
         by=event.by,
+    )
+
+
+# -------------------------------------------------------------------------------------------------------- rehearsals
+
+
+def of_rehearsal(rehearsal: Rehearsal, recorded: Recorded[ClockMoved]) -> Contract:
+    event = recorded.event
+    return scheduler.RehearsalClockMoved(
+        origin=origin_said(event.origin),
+        tenant_id=recorded.aggregate_id,
+        stood_at=None if event.stood_at is None else instant(event.stood_at),
+        stands_at=instant(event.stands_at),
+        heading_for=instant(event.heading_for),
     )
 
 

@@ -94,6 +94,8 @@ def _doors(now: datetime, seen: Row) -> list[DueRows]:
     wanted = {
         TIMERS: seen["timer"] is not None and seen["timer"] <= now,
         REMINDERS: seen["reminder"] is not None and seen["reminder"] <= now,
+        REHEARSED_TIMERS: seen["rehearsed_timer"],
+        REHEARSED_REMINDERS: seen["rehearsed_reminder"],
         STALE: seen["stale"],
         TOO_LATE: seen["too_late"],
     }
@@ -142,10 +144,10 @@ def _chain(row: Row) -> Context:
     return Context(row["tenant"], row["correlation_id"], row["causation_id"], row["hops"], row["actor"], row["traceparent"])
 
 
-def _item(row: Row, door: str, asked: tuple[Addressed[Any], ...]) -> Item:
-    """Named after the version it was found in: decided again, the same events."""
+def _item(row: Row, door: str, asked: tuple[Addressed[Any], ...], at: datetime | None = None) -> Item:
+    """Named after the version it was found in: decided again, the same events. `at`: when it was to be, in a rehearsal."""
     id = f"{row['id']}/{row['version']}"
-    return Item(id, f"scheduler/{door}", key_of(row["tenant"], row["id"]), _chain(row), asked)
+    return Item(id, f"scheduler/{door}", key_of(row["tenant"], row["id"]), _chain(row), asked, at=at)
 
 
 def key_of(tenant: UUID, id: str) -> str:
@@ -167,7 +169,9 @@ def _calendars(seen: Facts, row: Row) -> Calendars:
 
 
 def fire(row: Row) -> Item:
-    return _item(row, "timers", (Addressed(TIMER, row["id"], lambda seen: Fire(seen.now, _calendars(seen, row)), _rests_on(row)),))
+    """In a rehearsal on time, however far its clock was moved at once."""
+    asked = Addressed(TIMER, row["id"], lambda seen: Fire(seen.now, _calendars(seen, row)), _rests_on(row))
+    return _item(row, "timers", (asked,), row["wakes_at"])
 
 
 def recalculate(row: Row) -> Item:
@@ -178,13 +182,14 @@ def recalculate(row: Row) -> Item:
 
 
 TIMERS = DueTimers("ticker", views.DUE_TIMERS, fire)
+REHEARSED_TIMERS = DueTimers("ticker", views.REHEARSED_TIMERS, fire)
 STALE = DueRows("recalculation", views.STALE_TIMERS, recalculate)
 
 # -------------------------------------------------------------------------------------------------------- activities
 
 
 def remind(row: Row) -> Item:
-    return _item(row, "reminders", (Addressed(ACTIVITY, row["id"], lambda seen: Remind(seen.now)),))
+    return _item(row, "reminders", (Addressed(ACTIVITY, row["id"], lambda seen: Remind(seen.now)),), row["reminds_at"])
 
 
 def end(row: Row) -> Item:
@@ -195,4 +200,5 @@ def end(row: Row) -> Item:
 
 
 REMINDERS = DueRows("reminders", views.DUE_REMINDERS, remind)
+REHEARSED_REMINDERS = DueRows("reminders", views.REHEARSED_REMINDERS, remind)
 TOO_LATE = DueRows("too late", views.PLANNED_TOO_LATE, end)

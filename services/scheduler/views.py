@@ -14,10 +14,12 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from services.scheduler.domain.activity import Activity
 from services.scheduler.domain.calendar import Calendar, weekly
+from services.scheduler.domain.rehearsal import Rehearsal
 from services.scheduler.domain.room import Room, RoomBooked, RoomConflict, RoomEvent, RoomReleased
 from services.scheduler.domain.timer import Timer, TimerEvent, TimerFired, TimerMissed
 from shared.es.recorded import Recorded
 from shared.es.view import HistoryView, Row, SqlFinder, StateView, by_column, history_table, state_table
+from shared.messaging.directory import REHEARSAL_CLOCKS
 
 ARMED = "status in ('set', 'waiting_hours')"
 QUICK_VACUUM = {"autovacuum_vacuum_scale_factor": "0.01"}
@@ -87,6 +89,7 @@ TIMERS_TABLE = state_table(
     Column("reason", Text),
     *_chain_columns(),
     Index("timers_v1_wakes", "wakes_at", postgresql_where=text("wakes_at is not null")),
+    Index("timers_v1_wakes_of", "tenant", "wakes_at", postgresql_where=text("wakes_at is not null")),
     Index("timers_v1_company", "tenant", "company_revision", postgresql_where=text(f"{ARMED} and follows_company")),
     Index("timers_v1_responsible", "tenant", "responsible_id", postgresql_where=text(f"{ARMED} and responsible_id is not null")),
     Index("timers_v1_about", "tenant", "about"),
@@ -225,6 +228,7 @@ ACTIVITIES_TABLE = state_table(
     Index("activities_v1_people", "people", postgresql_using="gin", postgresql_ops={"people": "jsonb_path_ops"}),
     Index("activities_v1_fresh", "changed_at", postgresql_where=text("status = 'planned' and visit_id is not null")),
     Index("activities_v1_reminds", "reminds_at", postgresql_where=text("reminds_at is not null")),
+    Index("activities_v1_reminds_of", "tenant", "reminds_at", postgresql_where=text("reminds_at is not null")),
 )
 
 
@@ -314,6 +318,10 @@ def _bookings(room: Room, recorded: Recorded[RoomEvent]) -> Iterable[Row]:
 
 BOOKINGS: HistoryView[Room, RoomEvent] = HistoryView(BOOKINGS_TABLE, _bookings)
 
+# -------------------------------------------------------------------------------------------------------- rehearsals
+
+CLOCKS: StateView[Rehearsal] = StateView(REHEARSAL_CLOCKS, lambda rehearsal, recorded: {"stands_at": rehearsal.stands_at})
+
 # ----------------------------------------------------------------------------------------------------------- finders
 
 
@@ -341,11 +349,20 @@ def _not_blocked(consumer: str, alias: str) -> str:
     )
 
 
-DUE_TIMERS = f"""
-select t.tenant, t.id, t.version, t.follows_company, t.responsible_id, {_CHAIN},
-       coalesce((select d.zone from tenants_v1 d where d.tenant = t.tenant limit 1), 'UTC') as company_zone
+_HAS_OWN_CLOCK = "exists (select 1 from rehearsal_clocks_v1 c where c.tenant = {}.tenant)"
+"""Of a rehearsal whose clock was moved: what is due there is not for the service's clock to say."""
+
+_TIMER = f"""
+select t.tenant, t.id, t.version, t.wakes_at, t.follows_company, t.responsible_id, {_CHAIN},
+       coalesce((select d.zone from tenants_v1 d where d.tenant = t.tenant limit 1), 'UTC') as company_zone"""
+DUE_TIMERS = f"""{_TIMER}
 from timers_v1 t
-where t.wakes_at <= $1::timestamptz and {_not_blocked("ticker", "t")}
+where t.wakes_at <= $1::timestamptz and not {_HAS_OWN_CLOCK.format("t")} and {_not_blocked("ticker", "t")}
+order by t.wakes_at, t.id limit $2 for update of t skip locked
+"""
+REHEARSED_TIMERS = f"""{_TIMER}
+from rehearsal_clocks_v1 own join timers_v1 t on t.tenant = own.tenant and t.wakes_at <= own.stands_at
+where {_not_blocked("ticker", "t")}
 order by t.wakes_at, t.id limit $2 for update of t skip locked
 """
 
@@ -366,15 +383,23 @@ order by t.tenant, t.id for update of t skip locked
 """A calendar's version is its revision: what was computed from an older one is computed again, in chunks."""
 
 DUE_REMINDERS = f"""
-select a.tenant, a.id, a.version, {_CHAIN}
+select a.tenant, a.id, a.version, a.reminds_at, {_CHAIN}
 from activities_v1 a
-where a.reminds_at <= $1::timestamptz and {_not_blocked("reminders", "a")}
+where a.reminds_at <= $1::timestamptz and not {_HAS_OWN_CLOCK.format("a")} and {_not_blocked("reminders", "a")}
 order by a.reminds_at, a.id limit $2 for update of a skip locked
 """
 
-_TOO_LATE = """
+REHEARSED_REMINDERS = f"""
+select a.tenant, a.id, a.version, a.reminds_at, {_CHAIN}
+from rehearsal_clocks_v1 own join activities_v1 a on a.tenant = own.tenant and a.reminds_at <= own.stands_at
+where {_not_blocked("reminders", "a")}
+order by a.reminds_at, a.id limit $2 for update of a skip locked
+"""
+
+_TOO_LATE = f"""
 activities_v1 a join ended_visits_v1 v on v.tenant = a.tenant and v.visit_id = a.visit_id
-where a.status = 'planned' and a.visit_id is not null and a.changed_at > $1::timestamptz - interval '1 minute'
+where a.status = 'planned' and a.visit_id is not null
+  and (a.changed_at > $1::timestamptz - interval '1 minute' or {_HAS_OWN_CLOCK.format("a")})
   and (a.auto_complete or v.how = 'deleted')
 """
 PLANNED_TOO_LATE = f"""
@@ -382,14 +407,35 @@ select a.tenant, a.id, a.version, a.room_id, v.how, a.{_CHAIN.replace(", ", ", a
 from {_TOO_LATE} and {_not_blocked("too late", "a")}
 order by a.tenant, a.id limit $2 for update of a skip locked
 """
-"""Only what was planned within the last minute: a StageChanged that was being handled meanwhile did not see it."""
+"""Only what was planned within the last minute: a StageChanged that was being handled meanwhile did not see it. A rehearsal's
+clock tells nothing about that minute: of its activities all that are planned are looked at."""
 
+_REHEARSED = "exists (select 1 from rehearsal_clocks_v1 c join {0} d on d.tenant = c.tenant and d.{1} <= c.stands_at)"
 LOOK = f"""
-select (select min(wakes_at) from timers_v1 where wakes_at is not null) as timer,
-       (select min(reminds_at) from activities_v1 where reminds_at is not null) as reminder,
+select (select t.wakes_at from timers_v1 t where t.wakes_at is not null and not {_HAS_OWN_CLOCK.format("t")}
+        order by t.wakes_at limit 1) as timer,
+       (select a.reminds_at from activities_v1 a where a.reminds_at is not null and not {_HAS_OWN_CLOCK.format("a")}
+        order by a.reminds_at limit 1) as reminder,
+       {_REHEARSED.format("timers_v1", "wakes_at")} as rehearsed_timer,
+       {_REHEARSED.format("activities_v1", "reminds_at")} as rehearsed_reminder,
        exists ({_STALE}) as stale,
        exists (select 1 from {_TOO_LATE}) as too_late
 """
 """One glance: when the next timer and reminder are due, and whether anything else is to be done."""
+
+_EARLIEST = "select min(d.{1}) as at from {0} d where d.tenant = w.tenant and d.{1} is not null and not exists ({2})"
+_STUCK = "select 1 from blocked b where b.consumer = '{}' and b.key = d.tenant::text || '/' || d.id"
+RINGS_NEXT: SqlFinder[Row] = SqlFinder(
+    "when something rings next",
+    f"""
+select w.tenant, w.key, least(t.at, a.at) as at, exists (select 1 from ({_STALE}) s where s.tenant = w.tenant) as stale
+from unnest($1::uuid[], $2::text[]) as w(tenant, key)
+cross join lateral ({_EARLIEST.format("timers_v1", "wakes_at", _STUCK.format("ticker"))}) t
+cross join lateral ({_EARLIEST.format("activities_v1", "reminds_at", _STUCK.format("reminders"))}) a
+""",
+    _itself,
+)
+"""Of a tenant: its next timer or reminder, overdue ones included but for those that cannot be handled; `stale`: what rests on
+a changed calendar is about to be computed anew."""
 
 HOW_MANY = "select count(*) from timers_v1 where wakes_at is not null"

@@ -153,6 +153,7 @@ ALL: tuple[type[Contract], ...] = (
     scheduler.RoomBooked,
     scheduler.RoomConflict,
     scheduler.RoomReleased,
+    scheduler.RehearsalClockMoved,
     scheduler.CommandRejected,
     notifications.Notify,
     notifications.SendEmail,

@@ -364,5 +364,19 @@ class RoomReleased(BookingFact, type="scheduler.RoomReleased.v1", topic=EVENTS, 
     """A room is free again. Heard by outside."""
 
 
+# Rehearsals
+
+
+class RehearsalClockMoved(Fact, type="scheduler.RehearsalClockMoved.v1", topic=EVENTS, key=("tenant_id",)):
+    """The clock of a rehearsal was moved and stands still until the next move; `stood_at` is null before the first one.
+
+    `heading_for` is later than `stands_at` where something rings on the way. Heard by all others."""
+
+    tenant_id: Uuid
+    stood_at: Instant | None = None
+    stands_at: Instant
+    heading_for: Instant
+
+
 class CommandRejected(Rejection, type="scheduler.CommandRejected.v1", topic=EVENTS, key=("record_key",)):
     """The scheduler refused a command. Heard by automation, outside."""

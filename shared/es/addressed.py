@@ -38,7 +38,7 @@ class Facts(Protocol):
 
     @property
     def now(self) -> datetime:
-        """The primary's clock, read once for the transaction."""
+        """The primary's clock, read once for the transaction; of a rehearsal that moved its own clock, that one."""
 
     @property
     def tenant(self) -> UUID: ...

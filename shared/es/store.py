@@ -63,7 +63,7 @@ class EventStore:
         if not recorded:
             return
         try:
-            await tx.raw.execute(load_sql("es", "append"), *self._columns(recorded), tx.now)
+            await tx.raw.execute(load_sql("es", "append"), *self._columns(recorded))
         except asyncpg.UniqueViolationError as error:
             if error.constraint_name == "events_pkey":
                 raise Conflict(str(error)) from error
@@ -71,7 +71,7 @@ class EventStore:
 
     def _columns(self, recorded: Sequence[tuple[str, Recorded[Any]]]) -> list[list[Any]]:
         encode = self._codec.encode
-        columns: list[list[Any]] = [[] for _ in range(12)]
+        columns: list[list[Any]] = [[] for _ in range(13)]
         add = [column.append for column in columns]
         for aggregate, r in recorded:
             type_name, data = encode(r.event)
@@ -88,6 +88,7 @@ class EventStore:
             add[9](c.hops)
             add[10](c.actor)
             add[11](c.traceparent)
+            add[12](r.recorded_at)
         return columns
 
     async def streams_of(self, tx: Tx, aggregate: str, *, after: Stream | None = None, limit: int = 500) -> list[Stream]:

@@ -36,6 +36,7 @@ SCOPES = frozenset(
         "activities:read",
         "activities:write",
         "calendars:write",
+        "rehearsals:write",
         "notices:read",
         "hooks:read",
         "hooks:write",

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -15,6 +16,7 @@ from shared.es.addressed import Addressed
 from shared.es.errors import Conflict, NotFound, Rejected, Stale
 from shared.es.recorded import Recorded, Stream
 from shared.es.view import Row
+from shared.messaging.clocks import Moments
 from shared.messaging.envelope import Envelope
 from shared.messaging.facts import Library, Seen
 from shared.messaging.handler import Effect
@@ -49,7 +51,8 @@ class Decided:
 async def decide_batch(kit: Kit, tx: Tx, items: Sequence[Item]) -> Decided:
     """Reads only. Raises Conflict when a lock is not to be had, or when a command says that what its item was made of has
     changed before the lock: everything is decided again in a new transaction. Never raises for anything else that an item does."""
-    translation = Translation(kit.prepared, tx, items)
+    moments = await kit.prepared.clocks.moments(tx, items)
+    translation = Translation(kit.prepared, tx, items, moments)
     aside: dict[int, Exception] = {}
     past = Past(kit.prepared, tx, [item.context.tenant for item in items])
     while True:
@@ -57,7 +60,7 @@ async def decide_batch(kit: Kit, tx: Tx, items: Sequence[Item]) -> Decided:
         await past.hold(work)
         await past.load(work)
         await past.find(work, translation.library)
-        trouble, decided = decide_all(kit.prepared, tx, items, work, aside, past, translation)
+        trouble, decided = decide_all(kit.prepared, moments, items, work, aside, past, translation)
         if not trouble:
             left = {place for place, result in enumerate(decided.results) if result.outcome in ("parked", "waits")}
             decided.replica_rows |= translation.replica_rows(left)
@@ -67,7 +70,7 @@ async def decide_batch(kit: Kit, tx: Tx, items: Sequence[Item]) -> Decided:
 
 def decide_all(
     prepared: Prepared,
-    tx: Tx,
+    moments: Moments,
     items: Sequence[Item],
     work: Work,
     aside: Mapping[int, Exception],
@@ -75,7 +78,7 @@ def decide_all(
     translation: Translation,
 ) -> tuple[dict[int, Exception], Decided]:
     """Each item on what the items before it left. Returns new trouble (then the rest is worthless), and what to write."""
-    round = Round(prepared, tx, past, translation, dict(work.trouble))
+    round = Round(prepared, moments, past, translation, dict(work.trouble))
     results = [round.decide(place, item, work, aside.get(place)) for place, item in enumerate(items)]
     round.decided.results = tuple(results)
     if not round.trouble:
@@ -86,8 +89,8 @@ def decide_all(
 class Round:
     """One pass over the items of a batch."""
 
-    def __init__(self, prepared: Prepared, tx: Tx, past: Past, translation: Translation, trouble: dict[int, Exception]) -> None:
-        self._prepared, self._tx, self._translation, self._library = prepared, tx, translation, translation.library
+    def __init__(self, prepared: Prepared, moments: Moments, past: Past, translation: Translation, trouble: dict[int, Exception]) -> None:
+        self._prepared, self._moments, self._translation, self._library = prepared, moments, translation, translation.library
         self._states = dict(past.states)
         self.trouble = trouble
         self._blocked: set[str] = set()
@@ -142,7 +145,7 @@ class Round:
                     self._only_read.add(Stream(tenant, name))
 
     def _decide_one(self, place: int, item: Item, addressed: Sequence[Addressed[Any]]) -> Result:
-        one = OneItem(self._prepared, self._tx, item, self._states, self._library, place, self._counts)
+        one = OneItem(self._prepared, self._moments.of(item), item, self._states, self._library, place, self._counts)
         for n, a in enumerate(addressed):
             one.decide(a, item.expected_version if n == 0 else None)
         one.check_reads(addressed)
@@ -173,7 +176,7 @@ class Round:
             contract = self._prepared.service.refusal(item.asks, refused)
             id = cause_id(item.source, item.id, "refused", 1)
             subject = item.asks.subject or f"command/{item.asks.id}"
-            self.decided.outgoing.append(publication(self._prepared.source, contract, id, subject, 0, item.context, self._tx.now))
+            self.decided.outgoing.append(publication(self._prepared.source, contract, id, subject, 0, item.context, self._moments.of(item)))
         return Result(item, "refused", error=refused)
 
     def finish(self) -> None:
@@ -190,17 +193,17 @@ class OneItem:
     def __init__(
         self,
         prepared: Prepared,
-        tx: Tx,
+        now: datetime,
         item: Item,
         states: Mapping[Stream, Any],
         library: Library,
         place: int,
         counts: Mapping[tuple[UUID, str], int],
     ) -> None:
-        self._prepared, self._tx, self._item = prepared, tx, item
+        self._prepared, self._now, self._item = prepared, now, item
         self._before = states
         self.changed: dict[Stream, tuple[Any, int]] = {}
-        self._seen = Seen(tx.now, item.context.tenant, place, library, Layered(self.changed, states), counts)
+        self._seen = Seen(now, item.context.tenant, place, library, Layered(self.changed, states), counts)
         self._numbers: dict[Stream, int] = {}
         self.events: list[tuple[str, Recorded[Any]]] = []
         self.outgoing: list[Outgoing] = []
@@ -229,7 +232,7 @@ class OneItem:
     def _record(self, handled: Handled, stream: Stream, state: Any, version: int, event: Any) -> None:
         n = self._numbers[stream] = self._numbers.get(stream, 0) + 1
         id = cause_id(self._item.source, self._item.id, stream.name, n)
-        recorded = Recorded(id, stream, version, event, self._item.context, self._tx.now, handled.handler.aggregate.name)
+        recorded = Recorded(id, stream, version, event, self._item.context, self._now, handled.handler.aggregate.name)
         handler = handled.handler
         self.events.append((handler.aggregate.name, recorded))
         if (said := handler.publish(state, recorded)) is not None:

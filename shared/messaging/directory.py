@@ -34,6 +34,9 @@ CREDENTIALS = state_table(
     Index("credentials_v1_id", "id"),
 )
 
+REHEARSAL_CLOCKS = state_table("rehearsal_clocks_v1", Column("stands_at", DateTime(timezone=True), nullable=False))
+"""By the tenant's id: where the clock of a rehearsal stands, once it was moved (docs/rehearsals.md)."""
+
 
 @dataclass(frozen=True, slots=True)
 class TenantRow:
@@ -53,6 +56,11 @@ class CredentialRow:
     actor: str
     expires_at: datetime | None
     revoked: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RehearsalClock:
+    stands_at: datetime
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,6 +97,11 @@ def replicated_directory(
         },
     )
     return Directory((tenants, credentials))
+
+
+def rehearsal_clocks(moved: type[Contract]) -> Replica[RehearsalClock]:
+    """For everybody but scheduler, whose view writes the same table: from the event that it publishes."""
+    return Replica(REHEARSAL_CLOCKS, RehearsalClock, {moved: lambda row, e: RehearsalClock(datetime.fromisoformat(e.stands_at))})
 
 
 def _instant(text: str | None) -> datetime | None:

@@ -222,7 +222,9 @@ class EffectOutcomes:
         told = self._kind.tell(claimed, Performed(row["state"], row["outcome"]))
         addressed = told if isinstance(told, tuple) else (told,)
         id = f"{row['kind']}/{row['key']}/{row['fence']}/{row['state']}"
-        return Item(id, "effects", f"{row['tenant']}/{row['stream']}", context, addressed)
+        at = c.get("at")
+        moment = None if at is None else datetime.fromisoformat(at)
+        return Item(id, "effects", f"{row['tenant']}/{row['stream']}", context, addressed, at=moment)
 
     async def settle(self, kit: Kit, tx: Tx, results: Sequence[Result]) -> Sequence[Result]:
         by_item = {id(r.item): r for r in results}

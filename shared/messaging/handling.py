@@ -10,6 +10,7 @@ from shared.es.codec import DataclassCodec
 from shared.es.store import EventStore
 from shared.es.tables import RowWriter
 from shared.es.view import HistoryView, StateView
+from shared.messaging.clocks import Clocks
 from shared.messaging.contract import Command, Contract
 from shared.messaging.effects import EffectKind
 from shared.messaging.handler import Handler
@@ -49,6 +50,7 @@ class Prepared:
     effects: dict[str, EffectKind]
     view_writers: dict[str, RowWriter]
     replica_writers: dict[str, RowWriter]
+    clocks: Clocks
     topics: tuple[str, ...] = field(default=())
 
     @property
@@ -70,14 +72,16 @@ def prepare(service: Service) -> Prepared:
     _check_events(service)
     _check_needs(service)
     replicas = sorted(service.replicas, key=lambda replica: replica.table.name)
+    views = _view_writers(service)
     return Prepared(
         service,
         EventStore(DataclassCodec(h.aggregate for h in service.handlers)),
         routes,
         handlers,
         {kind.name: kind for kind in service.effects},
-        _view_writers(service),
+        views,
         {r.table.name: RowWriter(r.table, history=isinstance(r, HistoryReplica)) for r in replicas},
+        Clocks((*views, *(r.table.name for r in replicas))),
         tuple(sorted({route.contract.topic for route in routes.values()})),
     )
 

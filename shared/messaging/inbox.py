@@ -15,6 +15,7 @@ from shared.messaging.batch import Batch, Item, Result
 from shared.messaging.envelope import Envelope, from_kafka
 from shared.messaging.handling import Prepared
 from shared.messaging.parked import ParkedMessage, park, quarantine
+from shared.messaging.reading import OWN
 from shared.messaging.records import KafkaRecord
 from shared.messaging.requests import Answer, HttpCommand
 from shared.runtime import metrics
@@ -152,7 +153,8 @@ def sort_records(prepared: Prepared, consumer: str, records: Sequence[KafkaRecor
 
 
 def item_of(envelope: Envelope) -> Item:
-    return Item(envelope.id, envelope.source, f"{envelope.context.tenant}/{envelope.key}", envelope.caused(), envelope)
+    at = envelope.time if envelope.source.startswith(OWN) else None
+    return Item(envelope.id, envelope.source, f"{envelope.context.tenant}/{envelope.key}", envelope.caused(), envelope, at=at)
 
 
 def _must_be_allowed(topic: str, envelope: Envelope) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from shared.es.addressed import Addressed
@@ -33,6 +34,8 @@ class Item:
     """A message still to be translated, or commands already addressed."""
     expected_version: int | None = None
     """If-Match: compared with the version of the first addressed stream, in memory."""
+    at: datetime | None = None
+    """The moment of its cause, which counts where a rehearsal's clock stands still; None: where the clock stands."""
 
 
 NO_VERSIONS: Mapping[Stream, int] = {}

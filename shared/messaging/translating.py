@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from shared.es.addressed import Addressed, Key
 from shared.es.errors import Fault, Rejected, Unreadable
 from shared.es.view import Row
+from shared.messaging.clocks import Moments
 from shared.messaging.contract import Contract
 from shared.messaging.envelope import Envelope, Message
 from shared.messaging.facts import Library, Seen, replica_key
@@ -40,8 +41,8 @@ class Work:
 class Translation:
     """Messages become addressed commands, each with the facts of its own place in the batch."""
 
-    def __init__(self, prepared: Prepared, tx: Tx, items: Sequence[Item]) -> None:
-        self._prepared, self._tx, self._items = prepared, tx, items
+    def __init__(self, prepared: Prepared, tx: Tx, items: Sequence[Item], moments: Moments) -> None:
+        self._prepared, self._items, self._moments = prepared, items, moments
         self.library = Library(prepared, tx)
         self._messages: dict[int, Message[Any]] = {}
         self._routes: dict[int, Route] = {}
@@ -110,7 +111,7 @@ class Translation:
         if item.context.hops > MAX_HOPS:
             work.refused[place] = Rejected("too_many_hops", f"This chain has gone through {MAX_HOPS} messages; it ends here.")
             return
-        facts = Seen(self._tx.now, item.context.tenant, place, self.library)
+        facts = Seen(self._moments.of(item), item.context.tenant, place, self.library)
         try:
             work.addressed[place] = tuple(subscription.commands(self._messages[place], facts))
         except Exception as error:

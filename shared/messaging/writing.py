@@ -58,13 +58,13 @@ async def _ask_effects(tx: Tx, effects: Sequence[tuple[Recorded[Any], Effect]]) 
         [e.key for _, e in effects],
         [r.stream.name for r, _ in effects],
         [orjson.dumps(e.request, default=str).decode() for _, e in effects],
-        [orjson.dumps(caused_by(r), default=str).decode() for r, _ in effects],
+        [orjson.dumps(caused_by(r, e), default=str).decode() for r, e in effects],
         [e.due_at or tx.now for _, e in effects],
     )
 
 
-def caused_by(recorded: Recorded[Any]) -> dict[str, Any]:
-    """The context of what follows from an event, as JSON."""
+def caused_by(recorded: Recorded[Any], effect: Effect) -> dict[str, Any]:
+    """The context of what follows from an event, as JSON, and the moment that it belongs to."""
     c = recorded.context
     return {
         "correlation_id": c.correlation_id,
@@ -72,4 +72,5 @@ def caused_by(recorded: Recorded[Any]) -> dict[str, Any]:
         "hops": c.hops,
         "actor": c.actor,
         "traceparent": c.traceparent,
+        "at": effect.due_at or recorded.recorded_at,
     }

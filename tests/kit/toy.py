@@ -10,14 +10,14 @@ from uuid import UUID, uuid4
 from fastapi import APIRouter
 from sqlalchemy import Column, Integer, Text
 
-from shared.contracts import deals
+from shared.contracts import deals, scheduler
 from shared.es.addressed import Addressed, Facts
 from shared.es.aggregate import Aggregate
 from shared.es.errors import NotYet, Rejected
 from shared.es.recorded import Context, Recorded
 from shared.es.view import HistoryView, Row, StateView, by_column, history_table, state_table
 from shared.messaging.contract import Command, Contract, Event
-from shared.messaging.directory import replicated_directory
+from shared.messaging.directory import rehearsal_clocks, replicated_directory
 from shared.messaging.effects import Claimed, Effect, EffectKind, Performed
 from shared.messaging.envelope import Envelope, Message, to_kafka
 from shared.messaging.handler import Handler
@@ -335,7 +335,7 @@ SERVICE = Service(
     ),
     refusal=refusal,
     directory=DIRECTORY,
-    replicas=(PAINTS, OWNERS, HEARD, *DIRECTORY.replicas),
+    replicas=(PAINTS, OWNERS, HEARD, *DIRECTORY.replicas, rehearsal_clocks(scheduler.RehearsalClockMoved)),
     effects=(EffectKind("post", send, rehearse, tell),),
 )
 

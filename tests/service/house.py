@@ -47,6 +47,7 @@ class Said:
     subject: str
     correlation_id: str
     body: dict[str, Any]
+    time: str = ""
 
     @property
     def name(self) -> str:
@@ -171,6 +172,7 @@ def _said(row: Any) -> Said:
         headers["ce_subject"],
         headers["ce_correlationid"],
         orjson.loads(row["value"]),
+        headers["ce_time"],
     )
 
 

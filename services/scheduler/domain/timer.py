@@ -25,12 +25,15 @@ PENDING: tuple[Status, ...] = ("set", "waiting_hours")
 
 @dataclass(frozen=True, slots=True)
 class Armed:
-    """What a timer waits for: the expression, the moment, and the revisions of the calendars it was computed from."""
+    """What a timer waits for: the expression, the moment, and the revisions of the calendars it was computed from.
+
+    `at`: when somebody armed it or a calendar moved it; None where it follows from the occurrence before."""
 
     when: When
     due: Due
     company_revision: int
     responsible_revision: int
+    at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,10 +214,11 @@ class Timer:
 
     @property
     def wakes_at(self) -> datetime | None:
-        """When the ticker has to look at it; None once it is over."""
+        """When the ticker has to look at it, never before it was armed; None once it is over."""
         if self.armed is None or not self.pending:
             return None
-        return min(self.armed.due.due_at, self.escalates_at or self.armed.due.due_at)
+        first = min(self.armed.due.due_at, self.escalates_at or self.armed.due.due_at)
+        return max(first, self.armed.at or first)
 
 
 def decide(timer: Timer, command: TimerCommand) -> Sequence[TimerEvent]:
@@ -241,13 +245,17 @@ def arm(when: When, calendars: Calendars, now: datetime) -> Armed:
     return Armed(when, due, calendars.company.revision, calendars.responsible.revision)
 
 
+def _armed_at(at: datetime, when: When, calendars: Calendars) -> Armed:
+    return replace(arm(when, calendars, at), at=at)
+
+
 def _set(command: SetTimer) -> TimerSet:
     if command.repeat is not None:
         cron(command.repeat)
     for name, seconds in (("max_lateness", command.max_lateness), ("wait_limit", command.wait_limit)):
         if seconds is not None and seconds < 0:
             raise bad_when(f"/{name}", "negative", "Seconds, zero or more.")
-    armed = arm(command.when, command.calendars, command.at)
+    armed = _armed_at(command.at, command.when, command.calendars)
     c = command
     return TimerSet(c.request_id, c.owner, c.about, armed, c.origin, c.max_lateness, c.wait_limit, c.repeat, c.misfire)
 
@@ -256,7 +264,7 @@ def _rearmed(timer: Timer, command: RearmTimer) -> Sequence[TimerEvent]:
     armed = timer.must_be_armed()
     if command.request_id is not None and (command.request_id, command.when) == (timer.answered, armed.when):
         return []
-    return [TimerRearmed(command.request_id, arm(command.when, command.calendars, command.at), command.origin)]
+    return [TimerRearmed(command.request_id, _armed_at(command.at, command.when, command.calendars), command.origin)]
 
 
 def _cancelled(timer: Timer, command: CancelTimer) -> Sequence[TimerEvent]:
@@ -326,9 +334,9 @@ def _recalculated(timer: Timer, command: Recalculate) -> Sequence[TimerEvent]:
     again = arm(armed.when, command.calendars, command.at)
     same = (armed.due.due_at, armed.due.waiting_for) == (again.due.due_at, again.due.waiting_for)
     if not same:
-        return [TimerRearmed(None, again, timer.origin)]
+        return [TimerRearmed(None, replace(again, at=command.at), timer.origin)]
     current = (armed.company_revision, armed.responsible_revision) == (again.company_revision, again.responsible_revision)
-    return [] if current else [TimerConfirmed(again)]
+    return [] if current else [TimerConfirmed(replace(again, at=armed.at))]
 
 
 def evolve(timer: Timer, event: TimerEvent) -> Timer:

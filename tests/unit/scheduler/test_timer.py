@@ -48,12 +48,16 @@ def set_timer(when: When = IN_AN_HOUR, **more: Any) -> SetTimer:
     return SetTimer(RUN, "automation", DEAL, when, more.pop("calendars", NOBODY), NOW, RULE, **more)
 
 
+def armed(when: When, calendars: Calendars = NOBODY) -> Armed:
+    return replace(arm(when, calendars, NOW), at=NOW)
+
+
 def timer_set(when: When = IN_AN_HOUR, calendars: Calendars = NOBODY, **more: Any) -> TimerSet:
     return TimerSet(
         RUN,
         "automation",
         DEAL,
-        arm(when, calendars, NOW),
+        armed(when, calendars),
         RULE,
         more.get("max_lateness"),
         more.get("wait_limit", 1209600),
@@ -122,17 +126,17 @@ def test_a_person_may_fire_it_however_late() -> None:
 def test_it_is_armed_anew() -> None:
     later = replace(IN_AN_HOUR, offset=Offset(days=1))
     command = RearmTimer(OTHER, later, NOBODY, NOW, RULE)
-    state = given(TIMER, timer_set()).when(command).then(TimerRearmed(OTHER, arm(later, NOBODY, NOW), RULE))
+    state = given(TIMER, timer_set()).when(command).then(TimerRearmed(OTHER, armed(later), RULE))
     assert state.wakes_at == NOW + timedelta(days=1)
-    given(TIMER, timer_set(), TimerRearmed(OTHER, arm(later, NOBODY, NOW), RULE)).when(command).nothing_happens()
+    given(TIMER, timer_set(), TimerRearmed(OTHER, armed(later), RULE)).when(command).nothing_happens()
 
 
 def test_who_names_every_request_after_the_timer_is_answered_too() -> None:
     """The request id alone does not make it the same request: another time is another question."""
     later = replace(IN_AN_HOUR, offset=Offset(days=1))
-    moved = TimerRearmed(RUN, arm(later, NOBODY, NOW), RULE)
+    moved = TimerRearmed(RUN, armed(later), RULE)
     given(TIMER, timer_set()).when(RearmTimer(RUN, later, NOBODY, NOW, RULE)).then(moved)
-    back = TimerRearmed(RUN, arm(IN_AN_HOUR, NOBODY, NOW), RULE)
+    back = TimerRearmed(RUN, armed(IN_AN_HOUR), RULE)
     given(TIMER, timer_set(), moved).when(RearmTimer(RUN, IN_AN_HOUR, NOBODY, NOW, RULE)).then(back)
     given(TIMER, timer_set()).when(CancelTimer(RUN, "stage_left", RULE)).then(TimerCancelled(RUN, "stage_left", RULE, None))
 
@@ -214,12 +218,13 @@ def test_her_return_is_earlier_than_planned() -> None:
     back = Calendars(responsible=Calendar(True, revision=2))
     at = NOW + timedelta(days=3)
     state = given(TIMER, timer_set(AT_HER_HOURS, AWAY_FOR_A_MONTH)).when(Recalculate(at, back)).state
-    assert (state.status, state.wakes_at) == ("set", NOW)
+    assert state.armed is not None
+    assert (state.status, state.armed.due.due_at, state.wakes_at) == ("set", NOW, at)
 
 
 def test_a_change_that_moves_nothing_is_noted_and_not_said() -> None:
     newer = Calendars(Calendar(True, "Europe/Berlin", week=tuple((Opening(0, 1440),) for _ in range(7)), revision=5))
-    confirmed = TimerConfirmed(Armed(IN_AN_HOUR, arm(IN_AN_HOUR, newer, NOW).due, 5, 0))
+    confirmed = TimerConfirmed(Armed(IN_AN_HOUR, arm(IN_AN_HOUR, newer, NOW).due, 5, 0, NOW))
     state = given(TIMER, timer_set()).when(Recalculate(NOW, newer)).then(confirmed)
     assert state.armed and state.armed.company_revision == 5
     given(TIMER, timer_set(), confirmed).when(Recalculate(NOW, newer)).nothing_happens()
