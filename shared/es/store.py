@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -13,7 +14,7 @@ import asyncpg
 from shared.es.codec import Codec
 from shared.es.errors import Conflict
 from shared.es.recorded import Context, Recorded, Stream
-from shared.runtime.statements import load_sql
+from shared.runtime.statements import Statement, execute, load_sql
 
 if TYPE_CHECKING:
     from shared.runtime.database import Tx
@@ -23,6 +24,19 @@ NIL = UUID(int=0)
 
 class AlreadyWritten(Exception):
     """One cause is being written twice: events with these ids exist. Whoever asked counts as a repeat."""
+
+
+@contextmanager
+def appended() -> Iterator[None]:
+    """Around a statement that appends. Raises Conflict when a version is taken, AlreadyWritten when an id is."""
+    try:
+        yield
+    except asyncpg.UniqueViolationError as error:
+        if error.constraint_name == "events_pkey":
+            raise Conflict(str(error)) from error
+        if error.table_name == "events":
+            raise AlreadyWritten(str(error)) from error
+        raise
 
 
 class EventStore:
@@ -56,18 +70,15 @@ class EventStore:
         stream = Stream(row["tenant"], row["stream"])
         return Recorded(row["id"], stream, row["version"], event, context, row["recorded_at"], row["aggregate"])
 
-    async def append_many(self, tx: Tx, recorded: Sequence[tuple[str, Recorded[Any]]]) -> None:
-        """Append events, each with its aggregate's name, sorted by (tenant, stream, version). One statement.
+    def appending(self, recorded: Sequence[tuple[str, Recorded[Any]]]) -> Statement:
+        """What appends events, each with its aggregate's name, sorted by (tenant, stream, version)."""
+        return Statement(load_sql("es", "append"), tuple(self._columns(recorded)))
 
-        Raises Conflict when a version is taken, AlreadyWritten when an id is."""
-        if not recorded:
-            return
-        try:
-            await tx.raw.execute(load_sql("es", "append"), *self._columns(recorded))
-        except asyncpg.UniqueViolationError as error:
-            if error.constraint_name == "events_pkey":
-                raise Conflict(str(error)) from error
-            raise AlreadyWritten(str(error)) from error
+    async def append_many(self, tx: Tx, recorded: Sequence[tuple[str, Recorded[Any]]]) -> None:
+        """Append events in one statement. Raises Conflict when a version is taken, AlreadyWritten when an id is."""
+        if recorded:
+            with appended():
+                await execute(tx.raw, self.appending(recorded))
 
     def _columns(self, recorded: Sequence[tuple[str, Recorded[Any]]]) -> list[list[Any]]:
         encode = self._codec.encode

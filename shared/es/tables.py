@@ -10,6 +10,7 @@ from sqlalchemy import Table
 from sqlalchemy.dialects import postgresql
 
 from shared.es.view import Row, is_json
+from shared.runtime.statements import Statement, execute
 
 if TYPE_CHECKING:
     from shared.runtime.database import Tx
@@ -30,12 +31,14 @@ class RowWriter:
         self._sql = _history_sql(table) if history else _state_sql(table, "<=" if again else "<")
         self._key = HISTORY_KEY if history else STATE_KEY
 
-    async def write(self, tx: Tx, rows: Sequence[Row]) -> None:
-        """One statement, rows sorted by key so that two batches cannot deadlock. A state row may appear once per key."""
-        if not rows:
-            return
+    def writing(self, rows: Sequence[Row]) -> Statement:
+        """Rows sorted by key so that two batches cannot deadlock. A state row may appear once per key."""
         ordered = sorted(rows, key=self._sort_key)
-        await tx.raw.execute(self._sql, *[_values(ordered, name, as_text) for name, as_text in self._columns])
+        return Statement(self._sql, tuple(_values(ordered, name, as_text) for name, as_text in self._columns))
+
+    async def write(self, tx: Tx, rows: Sequence[Row]) -> None:
+        if rows:
+            await execute(tx.raw, self.writing(rows))
 
     def _sort_key(self, row: Row) -> tuple[Any, ...]:
         return tuple(row[name] for name in self._key)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from shared.messaging.envelope import Headers, pack
-from shared.runtime.statements import load_sql
+from shared.runtime.statements import Statement, execute, load_sql
 
 if TYPE_CHECKING:
     from shared.runtime.database import Tx
@@ -31,15 +31,13 @@ class Publisher(Protocol):
         an unacknowledged one of its key. Raises Unavailable, with the reason, when not a single one was acknowledged."""
 
 
+def putting(tx: Tx, messages: Sequence[Outgoing]) -> Statement:
+    """What adds rows in the order given. Sizes were checked while deciding."""
+    columns = ([m.topic for m in messages], [m.key for m in messages], [pack(m.headers) for m in messages], [m.value for m in messages])
+    return Statement(load_sql("messaging", "put"), (*columns, tx.now))
+
+
 async def put_many(tx: Tx, messages: Sequence[Outgoing]) -> None:
-    """Adds rows in the order given, in one statement, to the caller's transaction. Sizes were checked while deciding."""
-    if not messages:
-        return
-    await tx.raw.execute(
-        load_sql("messaging", "put"),
-        [m.topic for m in messages],
-        [m.key for m in messages],
-        [pack(m.headers) for m in messages],
-        [m.value for m in messages],
-        tx.now,
-    )
+    """Adds rows in one statement, to the caller's transaction."""
+    if messages:
+        await execute(tx.raw, putting(tx, messages))

@@ -2,39 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import orjson
 
 from shared.es.recorded import Recorded
+from shared.es.store import appended
 from shared.messaging.deciding import Decided
 from shared.messaging.handler import Effect
-from shared.messaging.outbox import put_many
+from shared.messaging.handling import Prepared
+from shared.messaging.outbox import putting
 from shared.runtime.failpoints import fp
-from shared.runtime.statements import load_sql
+from shared.runtime.statements import Statement, execute, load_sql, together
 
 if TYPE_CHECKING:
     from shared.runtime.database import Tx
     from shared.runtime.service import Kit
 
 
+AT_ONCE = 4
+"""Statements that travel as one. More of them come with many messages, which share the round trips, and in too many
+combinations to be prepared."""
+
+
 async def write(kit: Kit, tx: Tx, decided: Decided) -> None:
-    """One statement per table, always in this order, each sorted by key. The outbox keeps the order decided."""
-    prepared = kit.prepared
+    """One statement per table, always in this order; a few of them travel as one. The outbox keeps the order decided.
+
+    Raises Conflict when a stream has grown, AlreadyWritten when an event's id is there."""
     fp("pm.after_decide")
     _every_row_is_its_tenants(decided)
-    await prepared.store.append_many(tx, sorted(decided.events, key=_by_stream))
-    for name, writer in prepared.view_writers.items():
-        rows = [*decided.state_rows.get(name, {}).values(), *decided.history_rows.get(name, ())]
-        await writer.write(tx, rows)
-    fp("pm.between_writes")
-    for name, writer in prepared.replica_writers.items():
-        await writer.write(tx, decided.replica_rows.get(name, ()))
-    await put_many(tx, decided.outgoing)
-    await _ask_effects(tx, decided.effects)
+    statements = [*_statements(kit.prepared, tx, decided)]
+    with appended():
+        for statement in [together(statements)] if 1 < len(statements) <= AT_ONCE else statements:
+            await execute(tx.raw, statement)
     fp("pm.before_commit")
+
+
+def _statements(prepared: Prepared, tx: Tx, decided: Decided) -> Iterator[Statement]:
+    """What is to be written, each table's rows sorted by key."""
+    if decided.events:
+        yield prepared.store.appending(sorted(decided.events, key=_by_stream))
+    for name, writer in prepared.view_writers.items():
+        if rows := [*decided.state_rows.get(name, {}).values(), *decided.history_rows.get(name, ())]:
+            yield writer.writing(rows)
+    for name, writer in prepared.replica_writers.items():
+        if changed := decided.replica_rows.get(name):
+            yield writer.writing(changed)
+    if decided.outgoing:
+        yield putting(tx, decided.outgoing)
+    if decided.effects:
+        yield _asking(tx, decided.effects)
 
 
 def _by_stream(pair: tuple[str, Recorded[Any]]) -> tuple[UUID, str, int]:
@@ -48,11 +67,8 @@ def _every_row_is_its_tenants(decided: Decided) -> None:
             raise AssertionError(f"{recorded.stream} was written in the context of tenant {recorded.context.tenant}")
 
 
-async def _ask_effects(tx: Tx, effects: Sequence[tuple[Recorded[Any], Effect]]) -> None:
-    if not effects:
-        return
-    await tx.raw.execute(
-        load_sql("messaging", "effects_ask"),
+def _asking(tx: Tx, effects: Sequence[tuple[Recorded[Any], Effect]]) -> Statement:
+    columns = (
         [r.stream.tenant for r, _ in effects],
         [e.kind for _, e in effects],
         [e.key for _, e in effects],
@@ -61,6 +77,7 @@ async def _ask_effects(tx: Tx, effects: Sequence[tuple[Recorded[Any], Effect]]) 
         [orjson.dumps(caused_by(r, e), default=str).decode() for r, e in effects],
         [e.due_at or tx.now for _, e in effects],
     )
+    return Statement(load_sql("messaging", "effects_ask"), columns)
 
 
 def caused_by(recorded: Recorded[Any], effect: Effect) -> dict[str, Any]:

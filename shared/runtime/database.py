@@ -42,6 +42,8 @@ PEER = tuple(
 What a system lacks is left out."""
 RESTED = 2.0
 """Seconds after which a connection from the pool is asked whether it still lives: three round trips."""
+PREPARED = 500
+"""Statements that a connection keeps prepared, for good: what is written together comes in many combinations."""
 AGAIN = ("40001", "40P01", "55P03")
 
 
@@ -131,7 +133,12 @@ def _engine(url: str, role: str, pool: int) -> AsyncEngine:
         pool_recycle=1800,
         json_serializer=lambda value: value,
         json_deserializer=lambda value: value,
-        connect_args={"server_settings": {**TIMEOUTS, **BY_KEY, "role": role, "application_name": role}, "timeout": 5},
+        connect_args={
+            "server_settings": {**TIMEOUTS, **BY_KEY, "role": role, "application_name": role},
+            "timeout": 5,
+            "statement_cache_size": PREPARED,
+            "max_cached_statement_lifetime": 0,
+        },
     )
     event.listen(engine.sync_engine, "connect", _decode_json)
     event.listen(engine.sync_engine, "connect", _give_up_a_dead_peer)

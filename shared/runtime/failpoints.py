@@ -24,7 +24,7 @@ BY_PLACE = {
     "consumer": "cons.after_fetch cons.before_tx cons.after_inbox cons.in_tx cons.before_commit cons.after_commit"
     " cons.after_offset cons.on_revoked cons.on_assigned",
     "parked keys": "park.before_insert park.after_take park.before_commit",
-    "deciding": "pm.after_decide pm.between_writes pm.before_commit",
+    "deciding": "pm.after_decide pm.before_commit",
     "provider": "hook.after_verify hook.after_store_before_200 pay.before_call pay.after_call_before_store",
     "scheduler": "tm.after_claim tm.before_commit tm.after_commit",
     "notifications": "mail.after_claim mail.before_data mail.after_250_before_store wh.after_2xx_before_store",

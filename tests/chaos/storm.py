@@ -51,7 +51,7 @@ class Weather:
 EVERYWHERE = (
     *("relay.before_send", "relay.mid_batch", "relay.after_ack", "relay.after_delete", "relay.lease_renew"),
     *("cons.after_fetch", "cons.before_tx", "cons.after_inbox", "cons.in_tx", "cons.before_commit", "cons.after_commit"),
-    *("cons.after_offset", "pm.after_decide", "pm.between_writes", "pm.before_commit", "sd.after_ready_off", "sd.mid_drain"),
+    *("cons.after_offset", "pm.after_decide", "pm.before_commit", "sd.after_ready_off", "sd.mid_drain"),
 )
 AT_DOORS = ("cmd.gathered", "cmd.before_tx", "cmd.after_insert", "cmd.after_commit_before_reply")
 PLACES: Mapping[str, tuple[str, ...]] = {
