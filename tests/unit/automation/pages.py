@@ -16,6 +16,7 @@ from services.automation.domain.check import MOST_REMINDERS
 from services.automation.rule_sets.planning import Planned, World, plan_of
 from services.automation.rule_sets.reading import documents_of
 from shared.es.aggregate import Json
+from tests.scenarios.ground import PEOPLE, PIPELINES
 
 DOCS = Path(__file__).parents[3] / "docs"
 Kind = RuleType | TriggerType
@@ -155,30 +156,10 @@ def outputs_table(kind: Kind) -> list[list[str]]:
     return [[f"`event.{name}`", of] for name, of in kind.event_fields]
 
 
-# ------------------------------------------------------------------------------------------------ what the pages' texts name
+# ------------------------------------------------------------------------------------------------ where the pages' texts are at home
 
-PIPELINES: dict[str, tuple[str, dict[str, str]]] = {
-    "sales": (
-        "deal",
-        {
-            "new": "process",
-            "additional-services": "process",
-            "payment-expected": "process",
-            "prepare-documents": "process",
-            "collect-goods": "process",
-            "delivery": "process",
-            "approval": "process",
-            "won": "success",
-            "lost": "failure",
-        },
-    ),
-    "installation": ("deal", {"planning": "process", "mounting": "process", "done": "success", "aborted": "failure"}),
-    "leads": ("lead", {"fresh": "process", "talking": "process", "converted": "success", "junk": "failure"}),
-}
-"""Element type and stages, with their kinds, in order."""
-PEOPLE = {"1": "Olaf Fuchs", "42": "Anna Amsel", "7": "Ben Buche", "5": "Finn Esche"}
-FORMS = {"deal": {"contract_url": "url", "meeting": "datetime", "order_number": "string"}, "contact": {"city": "string"}}
-"""Custom fields with their types."""
+FORMS = {"deal": {"contract_url": "url", "meeting": "datetime"}, "contact": {"city": "string"}}
+"""Custom fields with their types: those of the ground and one more."""
 TEMPLATE = ("first_name", "last_name", "iban")
 """Fields of the details template `person`."""
 ROOMS = ("big",)
@@ -197,16 +178,16 @@ def _pipelines() -> list[Json]:
             "id": code,
             "code": code,
             "archived": False,
-            "element_type": of,
+            "element_type": "lead" if code == "leads" else "deal",
             "owner_id": "1",
-            "stages": [{"stage_id": f"{code}/{stage}", "code": stage, "kind": kind} for stage, kind in stages.items()],
+            "stages": [{"stage_id": f"{code}/{stage}", "code": stage} for stage in stages.split()],
         }
-        for code, (of, stages) in PIPELINES.items()
+        for code, stages in PIPELINES.items()
     ]
 
 
 def _people() -> list[Json]:
-    return [{"id": code, "code": code, "active": True, "roles": ["finance"] if code == "5" else []} for code in PEOPLE]
+    return [{"id": code, "code": code, "active": True, "roles": ["finance"] if code == "5" else []} for code, _ in PEOPLE.values()]
 
 
 def _field_sets() -> list[Json]:
