@@ -4,8 +4,8 @@ For tests/flow alone: whatever a flow shows here it also shows over real Kafka."
 
 from __future__ import annotations
 
-import contextlib
 import random
+from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -44,6 +44,8 @@ class Inhabitant:
     url: str
     loops: list[Loop]
     backlog: list[KafkaRecord] = field(default_factory=list)
+    held: dict[tuple[str, bytes | None], list[KafkaRecord]] = field(default_factory=dict)
+    """What has come of topics and keys that are held back."""
     away: int = 0
     """Rounds until it starts again; 0 when it runs."""
 
@@ -51,18 +53,44 @@ class Inhabitant:
     def name(self) -> str:
         return self.kit.service.name
 
+    def hear(self, record: KafkaRecord, times: int) -> None:
+        self.held.get((record.topic, record.key), self.backlog).extend([record] * times)
+
+
+class Killed(BaseException):
+    """The process is gone: no handler of errors in it may catch this."""
+
 
 class BreakableDatabase(Database):
-    """Loses its connection at the n-th statement of a transaction, once; `None` never does."""
+    """Loses its connection at the n-th statement of a transaction, once; or its process dies at the n-th statement of any kind."""
 
     def __init__(self, url: str, service: str) -> None:
         super().__init__(url, service, pool=4)
         self.breaks_after: int | None = None
+        self.dies_after: int | None = None
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Tx]:
+        watched = self.breaks_after is not None or self.dies_after is not None
         async with super().transaction() as tx:
-            yield Tx(Counting(tx.raw, self), tx.now) if self.breaks_after is not None else tx
+            yield Tx(Counting(tx.raw, self), tx.now) if watched else tx
+
+    @asynccontextmanager
+    async def raw(self) -> AsyncIterator[Raw]:
+        async with super().raw() as raw:
+            yield Counting(raw, self) if self.dies_after is not None else raw
+
+    def count(self) -> None:
+        """Raises Killed, from then on at every statement; or ConnectionError, once."""
+        if self.dies_after is not None:
+            self.dies_after = max(self.dies_after - 1, 0)
+            if self.dies_after == 0:
+                raise Killed
+        left = self.breaks_after
+        if left is not None:
+            self.breaks_after = left - 1 if left > 0 else None
+            if left == 0:
+                raise ConnectionError("the world ended this transaction")
 
 
 class Counting:
@@ -72,12 +100,7 @@ class Counting:
         self._raw, self._database = raw, database
 
     def _count(self) -> None:
-        left = self._database.breaks_after
-        if left is None:
-            return
-        self._database.breaks_after = left - 1 if left > 0 else None
-        if left == 0:
-            raise ConnectionError("the world ended this transaction")
+        self._database.count()
 
     async def fetch(self, query: str, *args: object) -> list[Any]:
         self._count()
@@ -92,13 +115,15 @@ class Counting:
         return await self._raw.execute(query, *args)
 
 
-@dataclass(slots=True)
-class Death:
-    """A service ends in the n-th batch from now, at this statement of it, and is away for so many rounds."""
+@dataclass(eq=False, slots=True)
+class Deaths:
+    """Who dies next, and at which statement from now; `times` more may die."""
 
-    batches: int
-    statement: int
-    rounds: int
+    chance: random.Random
+    times: int
+    within: int
+    victim: Inhabitant
+    statements: int
 
 
 class World:
@@ -116,21 +141,23 @@ class World:
         self._crashes: random.Random | None = None
         self._statements = 0
         self._results = 0
-        self._death: Death | None = None
+        self._deaths: Deaths | None = None
+        self.died: Counter[str] = Counter()
+        """How often each service was killed."""
 
     # ---- disturbances
 
     def calm(self) -> None:
         """None of them any more."""
         self._times, self._order, self._cuts, self._batch = 1, None, None, 500
-        self._crashes = self._death = None
+        self._crashes = self._deaths = None
 
     def duplicate(self, times: int = 2) -> None:
         """Deliver everything more than once."""
         self._times = times
 
     def reorder(self, seed: int) -> None:
-        """Shuffle across keys; each key keeps its order."""
+        """Shuffle across keys, and let some lag behind others; each key keeps its order."""
         self._order = random.Random(seed)
 
     def cut(self, seed: int | None = None, *, size: int = 500) -> None:
@@ -141,10 +168,24 @@ class World:
         """Abort transactions: one in three loses its connection after at most so many statements."""
         self._crashes, self._statements = random.Random(seed), statements
 
-    def kill_once(self, seed: int) -> None:
-        """One service ends in the middle of a batch, is away while the others go on, and starts again from what it had committed."""
+    def kill(self, seed: int, *, times: int = 1, within: int = 200) -> None:
+        """A service ends at a statement at most so many from now, is away while others go on, and starts again; `times` over.
+
+        It loses what it holds in memory and how far it had read: some of what it has handled comes once more. What it did outside
+        (a mail, a refund) and had not noted stays claimed until the claim's time is over, as it would."""
         chance = random.Random(seed)
-        self._death = Death(chance.randrange(8), chance.randrange(10), chance.randint(1, 4))
+        self._deaths = Deaths(chance, times, within, self._anybody(chance), chance.randint(1, within))
+
+    def _anybody(self, chance: random.Random) -> Inhabitant:
+        return chance.choice(list(self.inhabitants.values()))
+
+    def hold(self, service: str, topic: str, key: str) -> None:
+        """The service lags behind on this topic, for what is said under this key, until `release`."""
+        self.inhabitants[service].held[topic, key.encode()] = []
+
+    def release(self, service: str, topic: str, key: str) -> None:
+        inhabitant = self.inhabitants[service]
+        inhabitant.backlog += inhabitant.held.pop((topic, key.encode()))
 
     # ---- time
 
@@ -156,15 +197,45 @@ class World:
     async def settle(self) -> None:
         """Until every outbox is empty, every message handled, every effect told, every due timer fired."""
         for _ in range(MOST_ROUNDS):
-            moved = [await self._round(i) for i in self.inhabitants.values()]
+            moved = [await self._round(i) for i in self._in_turn()]
             if not any(moved):
                 return
         raise AssertionError(f"the world did not settle within {MOST_ROUNDS} rounds; last: {self.trace()[-20:]}")
+
+    def _in_turn(self) -> list[Inhabitant]:
+        everyone = list(self.inhabitants.values())
+        return everyone if self._order is None else self._order.sample(everyone, len(everyone))
 
     async def _round(self, inhabitant: Inhabitant) -> bool:
         if inhabitant.away:
             self._come_back(inhabitant)
             return True
+        deaths = self._deaths
+        if deaths is None or deaths.victim is not inhabitant:
+            return await self._lived(inhabitant)
+        return await self._lived_in_danger(inhabitant, deaths)
+
+    async def _lived_in_danger(self, inhabitant: Inhabitant, deaths: Deaths) -> bool:
+        database = inhabitant.database
+        database.dies_after = deaths.statements
+        try:
+            return await self._lived(inhabitant)
+        except Killed:
+            self._died(inhabitant, deaths)
+            return True
+        finally:
+            deaths.statements = database.dies_after or deaths.chance.randint(1, deaths.within)
+            database.dies_after = None
+
+    def _died(self, inhabitant: Inhabitant, deaths: Deaths) -> None:
+        self.died[inhabitant.name] += 1
+        inhabitant.away = deaths.chance.randint(1, 4)
+        deaths.times -= 1
+        deaths.victim = self._anybody(deaths.chance)
+        if deaths.times == 0:
+            self._deaths = None
+
+    async def _lived(self, inhabitant: Inhabitant) -> bool:
         sent = await self._collect(inhabitant)
         handled = await self._deliver(inhabitant)
         looped = [await self._step(loop) for loop in inhabitant.loops]
@@ -185,10 +256,13 @@ class World:
     # ---- the loop in Kafka's place
 
     async def _collect(self, inhabitant: Inhabitant) -> bool:
+        """Deleted after the broker has it: whoever is killed in between says it once more."""
         async with inhabitant.database.raw() as raw:
-            rows = await raw.fetch("delete from outbox returning position, topic, key, headers, value")
-        for row in sorted(rows, key=lambda row: row["position"]):
-            self._publish(self._record(row["topic"], row["key"].encode(), unpack(row["headers"]), row["value"]))
+            rows = await raw.fetch("select position, topic, key, headers, value from outbox order by position")
+            for row in rows:
+                self._publish(self._record(row["topic"], row["key"].encode(), unpack(row["headers"]), row["value"]))
+            if rows:
+                await raw.execute("delete from outbox where position = any($1)", [row["position"] for row in rows])
         return bool(rows)
 
     def say(self, topic: str, key: bytes | None, headers: Sequence[tuple[str, bytes]], value: bytes | None) -> None:
@@ -204,13 +278,23 @@ class World:
         self._log.append(record)
         for inhabitant in self.inhabitants.values():
             if record.topic in inhabitant.kit.prepared.topics:
-                inhabitant.backlog.extend([record] * self._times)
+                inhabitant.hear(record, self._times)
 
     async def _deliver(self, inhabitant: Inhabitant) -> bool:
         waiting, inhabitant.backlog = inhabitant.backlog, []
-        for batch in self._batches(self._shuffled(waiting)):
-            await self._handle(inhabitant, batch)
+        records, done = self._shuffled(waiting, inhabitant.backlog), 0
+        for batch in self._batches(records):
+            try:
+                await self._handle(inhabitant, batch)
+            except Killed:
+                inhabitant.backlog = [*records[self._committed(done) :], *inhabitant.backlog]
+                raise
+            done += len(batch)
         return bool(waiting)
+
+    def _committed(self, done: int) -> int:
+        """How far its offsets are known to Kafka: a little less than what it has handled."""
+        return max(done - (self._deaths.chance.randrange(20) if self._deaths else 0), 0)
 
     def _come_back(self, inhabitant: Inhabitant) -> None:
         inhabitant.away -= 1
@@ -220,25 +304,6 @@ class World:
             inhabitant.loops = loops_of(inhabitant.kit)
 
     async def _handle(self, inhabitant: Inhabitant, records: Sequence[KafkaRecord]) -> None:
-        if inhabitant.away:
-            inhabitant.backlog.extend(records)
-        elif self._death is not None and self._death.batches == 0:
-            await self._die(inhabitant, records, self._death)
-        else:
-            await self._handle_again_and_again(inhabitant, records)
-            if self._death is not None:
-                self._death.batches -= 1
-
-    async def _die(self, inhabitant: Inhabitant, records: Sequence[KafkaRecord], death: Death) -> None:
-        """Whether it had committed or not, Kafka does not know: the records come again."""
-        self._death, inhabitant.database.breaks_after = None, death.statement
-        with contextlib.suppress(Unavailable):
-            await handle_batch(inhabitant.kit, MessageBatch(inhabitant.name, records))
-        inhabitant.database.breaks_after = None
-        inhabitant.away = death.rounds
-        inhabitant.backlog.extend(records)
-
-    async def _handle_again_and_again(self, inhabitant: Inhabitant, records: Sequence[KafkaRecord]) -> None:
         """A service that lost its database takes the same records again, as after a restart."""
         for _ in range(RETRIES):
             if self._crashes is not None and self._crashes.random() < 1 / 3:
@@ -252,12 +317,16 @@ class World:
             return
         raise AssertionError(f"{inhabitant.name} could not handle a batch in {RETRIES} tries")
 
-    def _shuffled(self, records: Sequence[KafkaRecord]) -> list[KafkaRecord]:
+    def _shuffled(self, records: Sequence[KafkaRecord], lagging: list[KafkaRecord]) -> list[KafkaRecord]:
+        """One lane in three goes to those that lag: it is read in a later round."""
         if self._order is None:
             return list(records)
         lanes: dict[Any, list[KafkaRecord]] = {}
         for record in records:
             lanes.setdefault((record.topic, record.partition), []).append(record)
+        for lane in sorted(lanes):
+            if self._order.random() < 1 / 3:
+                lagging += lanes.pop(lane)
         mixed = []
         while lanes:
             lane = self._order.choice(sorted(lanes))

@@ -84,7 +84,7 @@ class OneProcess:
             case "reordered":
                 world.reorder(seed)
             case "killed":
-                world.kill_once(seed)
+                world.kill(seed)
             case _:
                 assert how == "plain"
 
