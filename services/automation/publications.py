@@ -15,6 +15,7 @@ from services.automation.domain.rule import DefinedRule, RuleEvent
 from services.automation.domain.trigger import DefinedTrigger, TriggerEvent
 from services.automation.domain.visit import Run, Visit, VisitEvent
 from shared.contracts import automation, billing, common, deals, notifications, scheduler
+from shared.es.aggregate import Json
 from shared.es.errors import Rejected
 from shared.es.recorded import Recorded
 from shared.messaging.contract import Contract
@@ -519,11 +520,16 @@ def _decided(state: Decision, recorded: Recorded[Any], e: decision.DecisionEnded
         target_stage_id=state.move.stage_id if state.move else None,
         order_version=judged.order_version if judged else None,
         verdicts=tuple(automation.Verdict(trigger_id=v.trigger_id, verdict=v.verdict, by=v.by) for v in verdicts),
-        responsible_id=judged.responsible_id if judged else None,
+        responsible_id=judged.responsible_id if judged else _responsible_for(heard.facts),
         pipeline_owner_id=judged.pipeline_owner_id if judged else None,
         acting_fallback=state.move.acting_fallback if state.move else False,
         origin=_origin_of_trigger(state.move, recorded.aggregate_id) if state.move else common.Origin(kind="system", chain=heard.chain),
     )
+
+
+def _responsible_for(facts: Json) -> str | None:
+    """Of a decision that never came to an element: whom the event itself names."""
+    return next((str(facts[name]) for name in ("deal_responsible_id", "responsible_id") if facts.get(name)), None)
 
 
 def refusal(envelope: Envelope, rejected: Rejected) -> Contract:

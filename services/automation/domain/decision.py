@@ -147,6 +147,13 @@ class WaitingEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class LinkedTooLate:
+    """The link came after it was given up: nothing moves by itself, but a person knows now what to judge it on (D19, D33)."""
+
+    element_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     trigger_id: str
     version: int
@@ -190,7 +197,7 @@ class DecisionEnded:
     reason: str | None = None
 
 
-DecisionEvent = Heard | FactAwaited | WaitingEnded | Judged | MoveAsked | DecisionEnded
+DecisionEvent = Heard | FactAwaited | WaitingEnded | LinkedTooLate | Judged | MoveAsked | DecisionEnded
 
 # ------------------------------------------------------------------------------------------------ state
 
@@ -233,6 +240,8 @@ def decide(decision: Decision, command: DecisionCommand) -> Sequence[DecisionEve
     match command:
         case Learn() if decision.waits:
             return _learn(decision, command)
+        case Learn(element_id=element) if decision.status == "unresolved" and decision.element_id is None:
+            return [LinkedTooLate(element)]
         case MoveRefused() if decision.status == "moving":
             return _after_refusal(decision, command)
         case Moved(at=at) if decision.status == "moving":
@@ -423,6 +432,8 @@ def evolve(decision: Decision, event: DecisionEvent) -> Decision:
             waiting: Status = "waiting_for_link" if event.missing == "link" else "waiting_for_element"
             element = event.element_id or decision.element_id
             return replace(decision, status=waiting, timer_id=event.timer_id, about=event.about, element_id=element, last=event.last)
+        case LinkedTooLate(element_id=element):
+            return replace(decision, element_id=element)
         case WaitingEnded():
             return replace(decision, status="judged", timer_id=None)
         case Judged():
@@ -442,5 +453,5 @@ DECISION: Aggregate[Decision, DecisionCommand, DecisionEvent] = Aggregate(
     initial=Decision(),
     decide=decide,
     evolve=evolve,
-    events=(Heard, FactAwaited, WaitingEnded, Judged, MoveAsked, DecisionEnded),
+    events=(Heard, FactAwaited, WaitingEnded, LinkedTooLate, Judged, MoveAsked, DecisionEnded),
 )

@@ -854,6 +854,7 @@ HAPPENED = {
     "Heard": Words("something happened", "etwas ist geschehen"),
     "FactAwaited": Words("waits for what is not known yet", "wartet auf noch Unbekanntes"),
     "WaitingEnded": Words("what was missing is known", "das Fehlende ist bekannt"),
+    "LinkedTooLate": Words("linked too late: a person decides", "zu spät verknüpft: ein Mensch entscheidet"),
     "Judged": Words("all triggers were judged", "alle Auslöser geprüft"),
     "MoveAsked": Words("the move was asked for", "Wechsel verlangt"),
     "DecisionEnded": Words("decided: {outcome}", "entschieden: {outcome}"),

@@ -19,6 +19,7 @@ from services.automation.domain.decision import (
     JudgeByHand,
     Judged,
     Learn,
+    LinkedTooLate,
     LookAgain,
     MoveAsked,
     Moved,
@@ -321,6 +322,15 @@ def test_an_unlinked_invoice_waits_for_its_deal() -> None:
     linked = on(waiting.state).when(Learn(DEAL, None, AT))
     assert linked.state.status == "waiting_for_element" and linked.state.element_id == DEAL
     assert isinstance(on(linked.state).when(Learn(DEAL, situation(), AT)).events[-1], MoveAsked)
+
+
+def test_linked_too_late_moves_nothing_and_lets_a_person_judge_it() -> None:
+    waiting = FRESH.when(hear(None, element_id=None))
+    given_up = on(waiting.state).when(LookAgain(waiting.events[-1].timer_id, None, "a day later"))
+    linked = on(given_up.state).when(Learn(DEAL, situation(), "an hour after that"))
+    assert linked.then(LinkedTooLate(DEAL)).element_id == DEAL
+    on(linked.state).when(Learn(DEAL, situation(), "again")).nothing_happens()
+    assert isinstance(on(linked.state).when(JudgeByHand(situation())).events[-1], MoveAsked)
 
 
 def test_a_person_judges_what_was_given_up() -> None:
