@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from hashlib import sha256
 from typing import Annotated, Any
@@ -620,7 +620,7 @@ async def _link_item(door: Door, body: NewDocumentBody, deal_id: str | None, nam
         deal_id,
         named.id if named else None,
         own,
-        asks.new_link(clock.now(), body.expires_in_days),
+        asks.new_link(await door.now(), body.expires_in_days),
         asked_by(door),
         additional=body.additional,
         covers_deal=body.covers_deal or given,
@@ -697,7 +697,7 @@ class NewLink(Body):
 async def open_link(id: Id, body: NewLink, door: Annotated[Door, WRITE]) -> Response:
     """A new link; one that there was leads nowhere from then on."""
     card = await document_card(door, str(id))
-    command = ReopenLink(card.id, asks.new_link(clock.now(), body.expires_in_days), asked_by(door))
+    command = ReopenLink(card.id, asks.new_link(await door.now(), body.expires_in_days), asked_by(door))
     return await door.ask(Addressed(DOCUMENTS, card.stream, command), answer=_answer_document(card, 201))
 
 
@@ -912,9 +912,9 @@ class NewSeries(Body):
     next: Whole = 1
 
 
-def _answer_series(code: str, status: int = 200) -> Any:
+def _answer_series(code: str, year: int, status: int = 200) -> Any:
     def answer(done: Result) -> Answer:
-        series = shown.series(done.state(SERIES, code), clock.now().year)
+        series = shown.series(done.state(SERIES, code), year)
         return Answer(status, series, f"/v1/number-series/{code}", done.version(SERIES, code))
 
     return answer
@@ -923,12 +923,12 @@ def _answer_series(code: str, status: int = 200) -> Any:
 @API.post("/v1/number-series", operation_id="number_series_open", status_code=201, tags=["number series"])
 async def open_series(body: NewSeries, door: Annotated[Door, WRITE]) -> Response:
     command = OpenSeries(body.code, body.prefix, body.digits, body.yearly, body.next, asked_by(door))
-    return await door.ask(Addressed(SERIES, body.code, command), answer=_answer_series(body.code, 201))
+    return await door.ask(Addressed(SERIES, body.code, command), answer=_answer_series(body.code, (await door.now()).year, 201))
 
 
 @API.get("/v1/number-series", operation_id="number_series_list", tags=["number series"])
 async def list_series(door: Annotated[Door, READ], paging: Page) -> Response:
-    year = clock.now().year
+    year = (await door.now()).year
     by_code = (NUMBER_SERIES.c.id,)
     return await door.listed(select(NUMBER_SERIES), paging, sort=by_code, default="id", shown=lambda row: shown.series_row(row, year))
 
@@ -936,7 +936,7 @@ async def list_series(door: Annotated[Door, READ], paging: Page) -> Response:
 @API.get("/v1/number-series/{code}", operation_id="number_series_get", tags=["number series"])
 async def get_series(code: Annotated[str, Path(max_length=63)], door: Annotated[Door, READ], version: Version = None) -> Response:
     series, at = await door.state_at(SERIES, code, version)
-    return door.shown(at, shown.series(series, clock.now().year))
+    return door.shown(at, shown.series(series, (await door.now()).year))
 
 
 @API.get("/v1/number-series/{code}/events", operation_id="number_series_events", tags=["number series"])
@@ -959,7 +959,7 @@ async def change_series(code: Annotated[str, Path(max_length=63)], body: SeriesC
     def change(seen: Any) -> ChangeSeries:
         return ChangeSeries(asks.today(seen), body.prefix, body.digits, body.yearly, body.next, asked_by(door))
 
-    return await door.ask(Addressed(SERIES, code, change, (), None, tenant), answer=_answer_series(code))
+    return await door.ask(Addressed(SERIES, code, change, (), None, tenant), answer=_answer_series(code, (await door.now()).year))
 
 
 # ---------------------------------------------------------------------------------------------- quotes and signatures
@@ -1195,6 +1195,8 @@ class Opened:
     seller: str
     language: str
     current: bool
+    now: datetime
+    rehearsal: bool
 
     @property
     def due(self) -> int:
@@ -1210,7 +1212,7 @@ class Opened:
             return "cancelled"
         if d.status == "paid" or self.due == 0:
             return "expired" if d.status == "expired" else "paid"
-        late = d.link is not None and d.link.expires_at is not None and d.link.expires_at <= clock.now()
+        late = d.link is not None and d.link.expires_at is not None and d.link.expires_at <= self.now
         return "expired" if late or d.status == "expired" else "partially_paid" if d.captured else "open"
 
     def answers(self, state: pages.State, status: int) -> HTMLResponse:
@@ -1232,10 +1234,20 @@ async def opened(door: Door, token: str, request: Request) -> Opened | None:
         return None
     invoice = (await there.state_at(INVOICE, document.invoice_id))[0] if document.invoice_id else None
     table = replicas.TENANTS.table
-    tenant = await _first(there, select(table.c.name, table.c.language).where(table.c.id == str(found["tenant"])))
+    tenant = await _first(there, select(table.c.name, table.c.language, table.c.rehearsal).where(table.c.id == str(found["tenant"])))
     language = pages.language_of(request.headers.get("accept-language"), tenant["language"] if tenant else "en")
     current = document.link is not None and document.link.token_hash == hash
-    return Opened(there, documents, document, invoice, tenant["name"] if tenant else "", language, current)
+    return Opened(
+        there,
+        documents,
+        document,
+        invoice,
+        tenant["name"] if tenant else "",
+        language,
+        current,
+        await there.now(),
+        bool(tenant and tenant["rehearsal"]),
+    )
 
 
 def _no_such_page(request: Request) -> HTMLResponse:
@@ -1267,7 +1279,7 @@ async def pay_page(token: Token, request: Request, door: Annotated[Door, BY_TOKE
         expires_at=d.link.expires_at if d.link else None,
         action=f"/pay/{token}/checkouts",
         attempt=clock.new_token(128),
-        test=DEFAULT == "fake",
+        test=link.rehearsal or DEFAULT == "fake",
     )
     return HTMLResponse(pages.pay_page(page, link.language), headers=pages.HEADERS)
 
@@ -1295,14 +1307,14 @@ async def begin_checkout(token: Token, request: Request, door: Annotated[Door, B
     attempt = (await form_of(door)).get("attempt") or clock.new_token(128)
     d, back = link.document, f"{settings().base}/pay/{token}"
     order = Order(link.door.caller.tenant, d.id, d.title or link.seller, Money(link.due, d.currency), back, link.language, attempt[:100])
-    begun = await PROVIDERS[DEFAULT].begin(order)
+    begun = await PROVIDERS["fake" if link.rehearsal else DEFAULT].begin(order)
     key = f"{d.id}/{sha256(attempt.encode()).hexdigest()[:32]}"
     return await link.door.ask(*begun.asks, key=key, answer=lambda done: Answer(303, None, begun.url))
 
 
 async def _too_many(link: Opened) -> bool:
     c = CHECKOUTS.c
-    recent = select(func.count()).where(c.payment_document_id == link.document.id, c.opened_at > clock.now() - WITHIN)
+    recent = select(func.count()).where(c.payment_document_id == link.document.id, c.opened_at > link.now - WITHIN)
     async with link.door.reading() as sql:
         return bool((await sql.execute(recent)).scalar_one() >= MOST_CHECKOUTS)
 

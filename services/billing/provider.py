@@ -263,8 +263,8 @@ def expire_link(claimed: Claimed, performed: Performed) -> Addressed[Any]:
 
 
 EFFECTS = (
-    EffectKind("provider_webhook", send_webhook, send_webhook, nothing_more, unknown="again"),
+    EffectKind("provider_webhook", send_webhook, send_webhook, nothing_more, unknown="again", by_tenants_clock=True),
     EffectKind("provider_refund", give_back, rehearse_giving_back, settle, unknown="again", given_up="unknown"),
-    EffectKind("link_expiry", come_due, come_due, expire_link, unknown="again"),
+    EffectKind("link_expiry", come_due, come_due, expire_link, unknown="again", by_tenants_clock=True),
 )
 """A rehearsal tenant's refunds go to the test provider whatever the payment says; the test provider's webhooks stay in the house."""

@@ -49,7 +49,7 @@ from shared.http.paging import Paging
 from shared.http.problems import PROBLEMS, Body
 from shared.http.types import Instant, LongText
 from shared.messaging.envelope import instant
-from shared.runtime.clock import new_id, now
+from shared.runtime.clock import new_id
 
 API = APIRouter(responses=PROBLEMS)
 
@@ -172,7 +172,7 @@ async def list_feed(
 async def read_notice(notice_id: Id, door: Annotated[Door, OWN]) -> Response:
     own, n = whose(door, None), NOTICES_TABLE.c
     await door.one(select(n.id).where(n.id == str(notice_id), n.employee_id == own, n.channel == "in_app"))
-    return await door.ask(Addressed(NOTICE, str(notice_id), ReadNotice(now())), answer=lambda done: Answer(204))
+    return await door.ask(Addressed(NOTICE, str(notice_id), lambda seen: ReadNotice(seen.now)), answer=lambda done: Answer(204))
 
 
 MOST_READ = 200
@@ -187,7 +187,7 @@ async def read_all(door: Annotated[Door, OWN]) -> Response:
         ids = list((await sql.execute(query.limit(MOST_READ + 1))).scalars())
     if not ids:
         return JsonAnswer({"read": 0, "left": False})
-    asked = [Addressed(NOTICE, id, ReadNotice(now())) for id in ids[:MOST_READ]]
+    asked = [Addressed(NOTICE, id, lambda seen: ReadNotice(seen.now)) for id in ids[:MOST_READ]]
     body = {"read": len(asked), "left": len(ids) > MOST_READ}
     return await door.ask(*asked, answer=lambda done: Answer(200, body))
 
@@ -414,6 +414,23 @@ async def list_deliveries(
     d = DELIVERIES_TABLE.c
     wanted = [*one_of(d.status, state), *one_of(d.event_name, event_name), *between(d.created_at, at_from, at_to)]
     query = select(DELIVERIES_TABLE).where(d.endpoint_id == str(id), *wanted)
+    return await door.listed(query, paging, sort=(d.created_at,), shown=shown_delivery)
+
+
+@API.get("/v1/webhook-deliveries", operation_id="webhook_deliveries_all", tags=["webhooks"])
+async def all_deliveries(
+    door: Annotated[Door, needs("hooks:read")],
+    paging: Page,
+    endpoint_id: Choice = None,
+    state: Choice = None,
+    event_name: Choice = None,
+    at_from: Moment = None,
+    at_to: Moment = None,
+) -> Response:
+    """To whichever endpoint. Of a rehearsal tenant they are what would have been sent: nothing leaves the house."""
+    d = DELIVERIES_TABLE.c
+    wanted = [*one_of(d.endpoint_id, endpoint_id), *one_of(d.status, state), *one_of(d.event_name, event_name)]
+    query = select(DELIVERIES_TABLE).where(*wanted, *between(d.created_at, at_from, at_to))
     return await door.listed(query, paging, sort=(d.created_at,), shown=shown_delivery)
 
 

@@ -6,7 +6,7 @@ window are one notice: payments of a deal within 60 s (D22), failures of a rule 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid5
@@ -228,10 +228,13 @@ def _release(row: Row) -> Item:
 
     context = Context(row["tenant"], row["correlation_id"], row["causation_id"], row["hops"], row["actor"], row["traceparent"])
     key = f"{row['tenant']}/{row['id']}"
-    return Item(f"{row['id']}/{row['version']}", "notifications/held", key, context, (Addressed(NOTICE, row["id"], command),))
+    return Item(
+        f"{row['id']}/{row['version']}", "notifications/held", key, context, (Addressed(NOTICE, row["id"], command),), at=row["held_until"]
+    )
 
 
 HELD = DueRows("held notices", views.HELD_DUE, _release)
+REHEARSED = DueRows("held notices", views.REHEARSED_DUE, _release)
 
 
 class Releasing:
@@ -245,8 +248,11 @@ class Releasing:
 
     async def step(self) -> timedelta:
         async with self._kit.database.transaction() as tx:
-            now, due_at = tx.now, await tx.raw.fetchval(views.NEXT_HELD)
-        if due_at is None or due_at > now:
+            now, seen = tx.now, (await tx.raw.fetch(views.NEXT_HELD))[0]
+        due_at: datetime | None = seen["held_until"]
+        doors = [door for door, due in ((HELD, due_at is not None and due_at <= now), (REHEARSED, seen["rehearsed"])) if due]
+        if not doors:
             return self.longest if due_at is None else min(due_at - now, self.longest)
-        await handle_batch(self._kit, DueRows(HELD.consumer, HELD.sql, HELD.item))
+        for door in doors:
+            await handle_batch(self._kit, replace(door))
         return timedelta(milliseconds=5)

@@ -115,16 +115,31 @@ HELD_FOR: SqlFinder[Row] = by_column(
     "held for an employee", NOTICES_TABLE, "employee_id", _itself, where="t.status = 'held' and t.window_key is not null"
 )
 
-HELD_DUE = """
-select n.tenant, n.id, n.version, n.correlation_id, n.causation_id, n.hops, n.actor, n.traceparent,
+_HELD = """
+select n.tenant, n.id, n.version, n.held_until, n.correlation_id, n.causation_id, n.hops, n.actor, n.traceparent,
        coalesce((select e.active from employees_v1 e where e.tenant = n.tenant and e.id = n.employee_id), true) as active
-from notices_v1 n
-where n.status = 'held' and n.held_until <= $1::timestamptz
+"""
+_NOT_BLOCKED = """
   and not exists (select 1 from blocked b where b.consumer = 'held notices' and b.key = n.tenant::text || '/' || n.id
                                             and (b.next_at is null or b.next_at > $1::timestamptz))
 order by n.held_until, n.id limit $2 for update of n skip locked
 """
-NEXT_HELD = "select min(held_until) from notices_v1 where status = 'held'"
+_OWN_CLOCK = "exists (select 1 from rehearsal_clocks_v1 c where c.tenant = n.tenant)"
+_REHEARSED = "rehearsal_clocks_v1 own join notices_v1 n on n.tenant = own.tenant and n.held_until <= own.stands_at"
+HELD_DUE = f"""{_HELD}
+from notices_v1 n
+where n.status = 'held' and n.held_until <= $1::timestamptz and not {_OWN_CLOCK} {_NOT_BLOCKED}
+"""
+REHEARSED_DUE = f"""{_HELD}
+from {_REHEARSED}
+where n.status = 'held' {_NOT_BLOCKED}
+"""
+"""Of rehearsals whose clock was moved: there that one counts."""
+NEXT_HELD = f"""
+select (select n.held_until from notices_v1 n where n.status = 'held' and not {_OWN_CLOCK} order by n.held_until limit 1) as held_until,
+       exists (select 1 from {_REHEARSED} where n.status = 'held') as rehearsed
+"""
+"""When the next one is to be released by the service's clock, and whether a rehearsal's clock has passed one of its own."""
 
 # ------------------------------------------------------------------------------------------------------- preferences
 

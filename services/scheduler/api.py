@@ -55,7 +55,7 @@ from shared.http.filters import between, one_of
 from shared.http.paging import Paging
 from shared.http.problems import PROBLEMS, Body
 from shared.http.types import Code, Flag, Instant, LongText, Text255, Whole, Zone
-from shared.runtime.clock import new_id, now
+from shared.runtime.clock import new_id
 
 Row = Mapping[Any, Any]
 
@@ -233,7 +233,7 @@ async def lateness(
     door: Annotated[Door, needs("timers:read")], since: Annotated[Instant, Query(alias="from")], to: Moment = None
 ) -> Response:
     """Due against fired, by the hour: the timer promise (capability 14). At most 62 days."""
-    until = to or now()
+    until = to or await door.now()
     _window(since, until)
     t, hour = LATENESS_TABLE.c, func.date_trunc("hour", LATENESS_TABLE.c.at).label("hour")
     late = t.lateness_ms
@@ -272,7 +272,7 @@ async def preview_time(body: TimePreview, door: Annotated[Door, needs("timers:re
     """When it would be, and why. Writes nothing."""
     when, zone = body.when(), await company_zone(door)
     known = Calendars(await _calendar(door, COMPANY), await _calendar(door, when.responsible_id), zone)
-    due = resolve(when, known, now())
+    due = resolve(when, known, await door.now())
     following = cron(body.repeat).occurrences(due.due_at, ZoneInfo(due.zone)) if body.repeat else iter(())
     return JsonAnswer({**asdict(due), "occurrences": list(islice(following, 20))})
 
@@ -363,7 +363,7 @@ async def rehearsal_clock(tenant: Annotated[UUID, Path()], door: Annotated[Door,
     except NotFound:
         state, version = Rehearsal(), 0
     body = _clock(str(tenant), replace(state, rings_at=await _rings_at(there)))
-    return door.shown(version, body) if version else JsonAnswer({**body, "moved": False, "now": now()})
+    return door.shown(version, body) if version else JsonAnswer({**body, "moved": False, "now": await there.now()})
 
 
 async def _rings_at(door: Door) -> datetime | None:
@@ -459,7 +459,7 @@ async def put_company_calendar(body: CompanyCalendar, door: Annotated[Door, need
     """The first one is put with `If-Match: *`."""
     named = [Holiday(h.date, h.name) for h in body.holidays]
     language = (await _tenant(door)).get("language", "en")
-    public = holidays_of(body.holiday_region, now().year, language) if body.holiday_region else []
+    public = holidays_of(body.holiday_region, (await door.now()).year, language) if body.holiday_region else []
     week = week_of({day: [hours.model_dump() for hours in each] for day, each in body.weekly.items()})
     command = DefineCalendar(None, body.zone, week, origin_of(door), True, body.holiday_region, (*public, *named))
     return await _ask_calendar(door, COMPANY, command)
@@ -652,7 +652,7 @@ async def list_activities(
     wanted += [*_contains(a.invitee_ids, invitee_id), *_contains(a.contact_ids, contact_id)]
     wanted += between(a.starts_at, starts_at_from, starts_at_to)
     if overdue is not None:
-        late = and_(a.status == "planned", a.starts_at < now())
+        late = and_(a.status == "planned", a.starts_at < await door.now())
         wanted.append(late if overdue else not_(late))
     if calendar is not None:
         wanted.append(a.calendar.is_(calendar))
@@ -682,7 +682,7 @@ async def create_activity(body: NewActivity, door: Annotated[Door, needs("activi
             body.details(str(body.responsible_id)),
             when if when.zone else replace(when, zone=responsible["zone"]),
             zone,
-            now(),
+            await door.now(),
             origin_of(door),
             body.on_room_conflict == "fail",
         )
@@ -721,7 +721,7 @@ async def change_activity(id: Id, body: ActivityPatch, door: Annotated[Door, nee
     changes = body.changes()
     await _must_exist(door, body.invitee_ids or (), body.room_id)
     details = replace(state.details, **changes)
-    asked = planning.change(Known(str(id), state.details.room_id), details, now(), origin_of(door))
+    asked = planning.change(Known(str(id), state.details.room_id), details, await door.now(), origin_of(door))
     return await door.ask(*asked, answer=_activity_answer(str(id)))
 
 
@@ -750,7 +750,7 @@ async def reschedule_activity(id: Id, body: Rescheduling, door: Annotated[Door, 
     if when.zone is None and state.moment is not None:
         when = replace(when, zone=state.moment.zone)
     known = Known(str(id), state.details.room_id)
-    asked = planning.reschedule(known, None, when, await company_zone(door), now(), body.duration_minutes, origin_of(door))
+    asked = planning.reschedule(known, None, when, await company_zone(door), await door.now(), body.duration_minutes, origin_of(door))
     return await door.ask(*asked, answer=_activity_answer(str(id)))
 
 
@@ -764,7 +764,7 @@ class Reassignment(Body):
 @API.post("/v1/activities/{id}/reassignments", operation_id="activities_reassign", tags=["activities"])
 async def reassign_activity(id: Id, body: Reassignment, door: Annotated[Door, needs("activities:write")]) -> Response:
     person = await _employee(door, body.responsible_id, "/responsible_id")
-    command = ReassignActivity(str(body.responsible_id), now(), origin_of(door), body.keep_local_time, person["zone"])
+    command = ReassignActivity(str(body.responsible_id), await door.now(), origin_of(door), body.keep_local_time, person["zone"])
     return await door.ask(*planning.reassign(await _known(door, id), command), answer=_activity_answer(str(id)))
 
 

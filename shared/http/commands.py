@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
+from datetime import datetime
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -250,6 +251,10 @@ class Door:
         return replace(answer, body={**answer.body, "changes": changes})
 
     # ----------------------------------------------------------------------------------------------- reading
+
+    async def now(self) -> datetime:
+        """What time it is for the caller's tenant. What is decided takes `seen.now` instead."""
+        return await self._rooms.kit.prepared.clocks.now(self._rooms.kit.database, self.caller.tenant)
 
     def reading(self) -> AbstractAsyncContextManager[AsyncConnection]:
         """A connection that sees the caller's tenant and nothing else (reliability 5.3)."""

@@ -61,3 +61,5 @@ class EffectKind:
     at_once: int = 16
     unknown: Literal["again", "hold"] = "hold"
     given_up: Literal["failed", "unknown"] = "failed"
+    by_tenants_clock: bool = False
+    """Its effects wait for a moment of the tenant's (the end of a link): in a rehearsal for its clock to reach it."""

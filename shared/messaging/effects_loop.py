@@ -57,15 +57,17 @@ class Effects:
     async def agenda(self, kind: EffectKind) -> Agenda:
         """One round trip, because every kind looks twice a second: what another process asked for wakes nobody here."""
         async with self._database.raw() as raw:
-            row = (await raw.fetch(load_sql("messaging", "effects_look"), kind.name))[0]
+            row = (await raw.fetch(load_sql("messaging", f"effects_look{_which(kind)}"), kind.name))[0]
         now = self._database.clock(row["now"])
+        rehearsed = kind.by_tenants_clock and row["rehearsed"]
         claim, expire, tell = (row[name] is not None and row[name] <= now for name in ("queued", "sending", "untold"))
-        return Agenda(claim, expire, tell)
+        return Agenda(claim or rehearsed, expire, tell)
 
     async def claim(self, kind: EffectKind, most: int) -> Sequence[Claimed]:
         """Take what is due and free, in a transaction of its own. An effect of an unknown or suspended tenant waits."""
         async with self._database.transaction() as tx:
-            rows = await tx.raw.fetch(load_sql("messaging", "effects_claim"), self._owner, tx.now, kind.lease, kind.name, most)
+            claim = load_sql("messaging", f"effects_claim{_which(kind)}")
+            rows = await tx.raw.fetch(claim, self._owner, tx.now, kind.lease, kind.name, most)
         return [
             Claimed(r["tenant"], r["kind"], r["key"], r["stream"], r["request"], r["attempt"], r["fence"], r["rehearsal"], r["earlier"])
             for r in rows
@@ -120,6 +122,10 @@ class Effects:
                 load_sql("messaging", "effects_expire"), kind.name, tx.now, again, MOST_UNANSWERED, last, kind.given_up
             )
         return len(rows)
+
+
+def _which(kind: EffectKind) -> str:
+    return "_by_clock" if kind.by_tenants_clock else ""
 
 
 def _next_state(performed: Performed, now: datetime) -> tuple[str, datetime | None]:

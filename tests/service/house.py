@@ -16,7 +16,7 @@ import httpx
 import orjson
 from pydantic import SecretStr
 
-from shared.contracts import deals
+from shared.contracts import deals, scheduler
 from shared.es.recorded import Context
 from shared.http.app import build_app
 from shared.http.auth import format_key, hmac_of, new_secret
@@ -127,6 +127,11 @@ class House:
             if self._results == before and all(sleep > timedelta() for sleep in sleeps):
                 return
         raise AssertionError("the loops never come to rest")
+
+    async def clock_moved(self, to: datetime) -> None:
+        """What scheduler says when it has moved the clock of this rehearsal."""
+        moved = scheduler.RehearsalClockMoved(origin=origin(), tenant_id=str(self.tenant), stands_at=instant(to), heading_for=instant(to))
+        await self.hear(self.record(moved, subject=f"rehearsal/{self.tenant}"))
 
     def note(self, done: BatchResult) -> None:
         self._results += len(done.results)

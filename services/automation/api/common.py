@@ -26,7 +26,6 @@ from shared.http.commands import Door
 from shared.http.filters import one_of
 from shared.http.paging import Paging
 from shared.http.problems import Body
-from shared.runtime.clock import now
 from shared.runtime.database import Tx
 
 READ, WRITE, ACTIVATE = needs("rules:read"), needs("rules:write"), needs("rules:activate")
@@ -40,9 +39,10 @@ S = TypeVar("S")
 @asynccontextmanager
 async def gathering(door: Door) -> AsyncIterator[Gathered]:
     """Rows for one request of a person, as the tenant's reader sees them."""
+    now = await door.now()
     async with door.reading() as sql:
         raw: Any = (await sql.get_raw_connection()).driver_connection
-        yield Gathered(Tx(raw, now()), door.caller.tenant)
+        yield Gathered(Tx(raw, now), door.caller.tenant)
 
 
 TABLES = {

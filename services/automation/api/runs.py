@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -47,7 +48,6 @@ from shared.es.errors import NotFound, Rejected
 from shared.http.commands import Answer, Door, Result
 from shared.http.problems import Body
 from shared.http.types import Instant, LongText
-from shared.runtime.clock import now
 
 API = APIRouter()
 
@@ -155,18 +155,18 @@ def runs_query(wanted: Mapping[Any, object], *more: ColumnElement[bool]) -> Sele
     return matching(select(RUNS), wanted).where(*more).add_cte(every_run())
 
 
-def listed_run(row: Mapping[str, Any]) -> Json:
+def listed_run(now: datetime, row: Mapping[str, Any]) -> Json:
     names = ("visit_id", "element_id", "element_type", "pipeline_id", "stage_id", "triggered_at")
     shown = {name: value for name, value in row["run"].items() if name != "asked_since"}
-    return {"id": row["run_id"], **{name: row[name] for name in names}, **shown, "stuck": is_stuck(row["asked_since"])}
+    return {"id": row["run_id"], **{name: row[name] for name in names}, **shown, "stuck": is_stuck(row["asked_since"], now)}
 
 
 STUCK_AFTER = timedelta(minutes=5)
 """A step asked longer ago than this and not answered is shown as stuck (G28)."""
 
 
-def is_stuck(asked_since: datetime | None) -> bool:
-    return asked_since is not None and asked_since < now() - STUCK_AFTER
+def is_stuck(asked_since: datetime | None, now: datetime) -> bool:
+    return asked_since is not None and asked_since < now - STUCK_AFTER
 
 
 @API.get("/v1/runs", operation_id="runs_list", tags=["runs"])
@@ -183,13 +183,13 @@ async def list_runs(
     stuck: bool | None = None,
 ) -> Response:
     """Every rule in every visit, with what became of it."""
-    t = RUNS.c
+    t, now = RUNS.c, await door.now()
     place = {t.element_id: element_id, t.pipeline_id: pipeline_id, t.stage_id: stage_id}
     query = runs_query(place | {t.rule_id: rule_id, t.rule_version: rule_version, t.state: state, t.reason: reason})
     if stuck is not None:
-        is_so = t.asked_since < now() - STUCK_AFTER
+        is_so = t.asked_since < now - STUCK_AFTER
         query = query.where(is_so if stuck else func.coalesce(is_so, False).is_(False))
-    return await door.listed(query, paging, sort=(t.triggered_at, t.due_at), shown=listed_run)
+    return await door.listed(query, paging, sort=(t.triggered_at, t.due_at), shown=partial(listed_run, now))
 
 
 @API.get("/v1/horizon", operation_id="horizon", tags=["runs"])
@@ -204,12 +204,12 @@ async def horizon(
     due_to: Annotated[Instant | None, Query(alias="to")] = None,
 ) -> Response:
     """Everything that is going to happen, in order of time; what waits for something else than time comes last."""
-    t = RUNS.c
+    t, now = RUNS.c, await door.now()
     waits_for = t.run.op("->>")(literal_column("'waiting_for'"))
     wanted = {t.element_id: element_id, t.pipeline_id: pipeline_id, t.rule_id: rule_id, waits_for: waiting_for}
     bounds = ((t.due_at >= due_from,) if due_from else ()) + ((t.due_at < due_to,) if due_to else ())
     query = runs_query(wanted, t.waits, t.state.in_(("scheduled", "waiting", "blocked", "missed")), *bounds)
-    return await door.listed(query, paging, sort=(t.due_at, t.triggered_at), default="due_at", shown=listed_run)
+    return await door.listed(query, paging, sort=(t.due_at, t.triggered_at), default="due_at", shown=partial(listed_run, now))
 
 
 SIGNS = {

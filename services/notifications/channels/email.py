@@ -31,18 +31,28 @@ Request = Mapping[str, Any]
 async def send(claimed: Claimed) -> Performed:
     """One attempt. `claimed.request` is what `handlers.effect_of` wrote."""
     fp("mail.after_claim")
+    message = await _written(claimed)
+    return message if isinstance(message, Performed) else await delivered(claimed, message)
+
+
+async def _written(claimed: Claimed) -> EmailMessage | Performed:
+    """The message, or why it cannot be written."""
     try:
-        message = await asyncio.to_thread(written, claimed.request, settings().smtp, settings().storage.folder)
+        return await asyncio.to_thread(written, claimed.request, settings().smtp, settings().storage.folder)
     except FileNotFoundError as missing:
         return refused("attachment_missing", f"The bytes of {missing.filename} are gone.")
     except (ValueError, LookupError, TypeError) as error:
         return refused("bad_address", f"The message cannot be written: {error}")
-    return await delivered(claimed, message)
 
 
 async def rehearse(claimed: Claimed) -> Performed:
     """The sandbox: the message is written and goes nowhere; it is seen in the mailbox of the API."""
-    return done(message_id=message_id(claimed.request["notice_id"], settings().smtp), sandbox=True)
+    message = await _written(claimed)
+    return (
+        message
+        if isinstance(message, Performed)
+        else done(message_id=message_id(claimed.request["notice_id"], settings().smtp), sandbox=True)
+    )
 
 
 def message_id(notice_id: str, smtp: SmtpSettings) -> str:

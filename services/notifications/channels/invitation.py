@@ -23,15 +23,25 @@ from shared.runtime.failpoints import fp
 async def send(claimed: Claimed) -> Performed:
     """One attempt. `claimed.request` is what `handlers.effect_of` wrote."""
     fp("mail.after_claim")
+    message = await _written(claimed)
+    return message if isinstance(message, Performed) else await delivered(claimed, message)
+
+
+async def _written(claimed: Claimed) -> EmailMessage | Performed:
     try:
-        message = await asyncio.to_thread(written, claimed.request, settings().smtp)
+        return await asyncio.to_thread(written, claimed.request, settings().smtp)
     except (ValueError, LookupError, TypeError) as error:
         return refused("bad_address", f"The invitation cannot be written: {error}")
-    return await delivered(claimed, message)
 
 
 async def rehearse(claimed: Claimed) -> Performed:
-    return done(message_id=message_id(claimed.request["notice_id"], settings().smtp), sandbox=True)
+    """The sandbox: written, and seen in the mailbox of the API."""
+    message = await _written(claimed)
+    return (
+        message
+        if isinstance(message, Performed)
+        else done(message_id=message_id(claimed.request["notice_id"], settings().smtp), sandbox=True)
+    )
 
 
 def written(request: Mapping[str, Any], smtp: SmtpSettings) -> EmailMessage:
