@@ -15,7 +15,7 @@ HANDLERS = (
     Handler(RULE, publications.of_rule, (views.RULES, views.RULE_VERSIONS)),
     Handler(TRIGGER, publications.of_trigger, (views.TRIGGERS,)),
     Handler(VALUE, publications.of_value, (views.VALUES,)),
-    Handler(VISIT, publications.of_visit, (views.VISITS, views.STEPS, views.TIMERS_OF_RUNS)),
+    Handler(VISIT, publications.of_visit, (views.VISITS, views.STEPS, views.TIMERS_OF_RUNS, views.SHADOWS)),
     Handler(PLAN),
     Handler(DECISION, publications.of_decision, (views.DECISIONS, views.TIMERS_OF_DECISIONS)),
 )

@@ -77,13 +77,15 @@ def arrived(message: Message[Any], facts: Facts) -> Asks:
 
 def _arrived(body: Arrival, element_id: str, card: Card, facts: Facts) -> Asks:
     stage = stage_of(card, body.stage_id, facts)
-    if stage.rules.in_force and body.automation == "on":
+    if (stage.rules.in_force or stage.rules.on_trial) and body.automation == "on":
         yield from _begin_visit(body, element_id, stage)
     for id in facts.all(views.DECISIONS_FOR_ELEMENT, element_id):
         yield decides(id, judging(card, facts), lambda situation, seen: dec.Learn(element_id, situation, instant(seen.now)))
 
 
 def _begin_visit(body: Arrival, element_id: str, stage: Stage) -> Asks:
+    cast = stage.rules.cast(body.visit_id)
+
     def arrive(known: vis.Known, seen: Facts) -> vis.Arrive:
         recent = sum(row["runs_started"] for row in seen.all(views.LAST_VISITS, element_id) if _within_a_minute(row, seen))
         pace = Pace(settings().automation.new_runs_a_second, seen.one(views.TURNS, EVERY), seen.counted(NEW_RUNS))
@@ -96,10 +98,12 @@ def _begin_visit(body: Arrival, element_id: str, stage: Stage) -> Asks:
             body.visit_number,
             body.arrived_at,
             body.origin.chain,
-            stage.rules.in_force,
+            cast.rules,
             known,
             recent,
             pace,
+            cast.left_out,
+            cast.shadows,
         )
 
     own: dict[str, Any] = {"finds": ((views.LAST_VISITS, element_id),), "counts": (NEW_RUNS, lambda visit: visit.turns)}
@@ -579,21 +583,23 @@ RULE_NEEDS: Needs = (WAITING_OF_RULE, *needs_of_message(nobody))
 
 
 def published(message: Message[automation.RulePublished], facts: Facts) -> Asks:
-    """Runs of older versions that wait: kept, moved to the new one, or cancelled (D2)."""
+    """Runs of older versions that wait: kept, moved to the new one, or cancelled (D2), where the new version is for their visit."""
     body = message.body
     if body.waiting == "keep":
         return
     for row in facts.all(views.WAITING_OF_RULE, body.rule_id):
         stage = stage_of(must_know(row["element_id"], facts), row["stage_id"], facts)
-        current = stage.rules.ready(body.rule_id)
+        current = stage.rules.ready(body.rule_id, row["id"])
+        if current is None or current.rule.version < body.version:
+            continue
         if body.waiting == "cancel":
             yield from asks(row["id"], stage, lambda known, seen: vis.RuleGone(body.rule_id, "replaced", known, below=body.version))
-        elif current is not None:
-            yield from asks(row["id"], stage, partial(_migrated, current))
+        else:
+            yield from asks(row["id"], stage, partial(_migrated, current, body.past == "drop"))
 
 
-def _migrated(current: Ready, known: vis.Known, seen: Facts) -> vis.MigrateRun:
-    return vis.MigrateRun(current, known)
+def _migrated(current: Ready, drop_past: bool, known: vis.Known, seen: Facts) -> vis.MigrateRun:
+    return vis.MigrateRun(current, known, drop_past)
 
 
 def disabled(message: Message[automation.RuleDisabled], facts: Facts) -> Asks:
@@ -680,7 +686,7 @@ def cancel_run(message: Message[automation.CancelRun], facts: Facts) -> Asks:
 
 def retry_run(message: Message[automation.RetryRun], facts: Facts) -> Asks:
     visit_id, rule_id, stage = _run_named(message, facts)
-    current = stage.rules.ready(rule_id)
+    current = stage.rules.ready(rule_id, visit_id)
     if current is None:
         raise NotFound("The rule of this run is not in force.")
     return asks(visit_id, stage, lambda known, seen: vis.RetryRun(rule_id, message.body.retry_from, current, known))

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import orjson
 from sqlalchemy import JSON, Boolean, Column, DateTime, Index, Integer, Text
@@ -15,9 +15,10 @@ from services.automation.domain.action import Asked
 from services.automation.domain.constants import Value, ValueEvent
 from services.automation.domain.decision import Decision, DecisionEvent, FactAwaited
 from services.automation.domain.definition import Ready, Trigger, ready, rule_of, trigger_of
+from services.automation.domain.rollout import is_chosen
 from services.automation.domain.rule import DefinedRule, RuleEvent, RulePublished
 from services.automation.domain.trigger import DefinedTrigger, TriggerEvent
-from services.automation.domain.visit import Run, TimerAsked, Visit, VisitEvent, run_id
+from services.automation.domain.visit import Run, ShadowJudged, TimerAsked, Visit, VisitEvent, run_id
 from shared.es.addressed import Key
 from shared.es.aggregate import Json
 from shared.es.recorded import Recorded
@@ -69,7 +70,7 @@ def _rule(rule: DefinedRule, recorded: Recorded[RuleEvent]) -> Row:
         "definition": rule.definition,
         "references": rule.references,
         "draft": rule.draft,
-        "rollout": rule.rollout,
+        "rollout": {**rule.rollout, "base": rule.base},
         "invalid_code": code,
         "invalid_detail": detail,
         "changed_at": recorded.recorded_at,
@@ -100,7 +101,8 @@ RULE_VERSIONS: HistoryView[DefinedRule, RuleEvent] = HistoryView(
 class StageRule:
     """A rule of a stage: `ready` if it is in force, else what it has come to (`disabled`, `deleted`, `invalid`, `draft`).
 
-    `named`: what any version of it refers to, because runs keep the version they began with."""
+    `named`: what any version of it refers to, because runs keep the version they began with. `trial`: a newer version that is not
+    for all visits; `ready` is then the one before it."""
 
     rule_id: str
     owner_id: str
@@ -108,11 +110,39 @@ class StageRule:
     position: int
     ready: Ready | None
     named: Mapping[str, str]
+    trial: Trial | None = None
+
+    @property
+    def versions(self) -> Iterable[Ready]:
+        return [ready for ready in (self.ready, self.trial.ready if self.trial else None) if ready is not None]
 
     def files(self) -> Iterable[str]:
         """Ids of the files that it attaches."""
-        settings = self.ready.rule.settings if self.ready else {}
-        return [str(file) for name in ("files", "attachments") for file in settings.get(name) or ()]
+        every = [version.rule.settings for version in self.versions]
+        return [str(file) for settings in every for name in ("files", "attachments") for file in settings.get(name) or ()]
+
+    def of(self, visit_id: str) -> Ready | None:
+        """The version in force for a visit."""
+        return self.trial.ready if self.trial is not None and self.trial.takes(visit_id) else self.ready
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A version for `percent` of the visits; None: for none, it is judged in the shadow of the other."""
+
+    ready: Ready
+    percent: int | None
+
+    def takes(self, visit_id: str) -> bool:
+        return self.percent is not None and is_chosen(visit_id, self.percent)
+
+
+class Cast(NamedTuple):
+    """The rules of one visit in order; ids of those `left_out` of a rollout that have no version before; the `shadows` beside."""
+
+    rules: tuple[Ready, ...]
+    left_out: frozenset[str] = frozenset()
+    shadows: tuple[Ready, ...] = ()
 
 
 OUT_OF_FORCE = {"disabled": "disabled", "deleted": "deleted", "invalid": "disabled"}
@@ -128,6 +158,7 @@ class StageRules:
         named = [(rule, name.partition(":"), id) for rule in rules for name, id in rule.named.items()]
         self.rules = tuple(rules)
         self.in_force = tuple(rule.ready for rule in rules if rule.ready is not None)
+        self.on_trial = any(rule.trial is not None for rule in rules)
         self.standing = {rule.rule_id: OUT_OF_FORCE[rule.state] for rule in rules if rule.state in OUT_OF_FORCE}
         self.values = tuple(sorted({parts[2] for _, parts, _ in named if parts[0] == "value"}))
         self.writes = tuple((rule.rule_id, id) for rule, parts, id in named if parts[0] == "variable")
@@ -135,9 +166,19 @@ class StageRules:
         self.people = tuple(dict.fromkeys((*(rule.owner_id for rule in rules), *people)))
         self.files = tuple(dict.fromkeys(file for rule in rules for file in rule.files()))
 
-    def ready(self, rule_id: str) -> Ready | None:
-        """The version in force of a rule."""
-        return next((rule.ready for rule in self.rules if rule.rule_id == rule_id), None)
+    def ready(self, rule_id: str, visit_id: str) -> Ready | None:
+        """The version of a rule that is in force for a visit."""
+        return next((rule.of(visit_id) for rule in self.rules if rule.rule_id == rule_id), None)
+
+    def cast(self, visit_id: str) -> Cast:
+        """Who takes part in a visit."""
+        if not self.on_trial:
+            return Cast(self.in_force)
+        left_out = {r.rule_id: r.trial.ready for r in self.rules if r.trial and r.trial.percent is not None and r.of(visit_id) is None}
+        there = ((rule.rule_id, rule.of(visit_id)) for rule in self.rules)
+        rules = tuple(found for id, ready in there if (found := ready or left_out.get(id)) is not None)
+        shadows = tuple(rule.trial.ready for rule in self.rules if rule.trial and rule.trial.percent is None)
+        return Cast(rules, frozenset(left_out), shadows)
 
 
 NO_RULES = StageRules()
@@ -147,7 +188,11 @@ def _stage_rule(row: Row) -> StageRule:
     in_force = row["state"] == "published" and row["invalid_code"] is None
     state = "invalid" if row["state"] == "published" and not in_force else row["state"]
     named = {pair["key"]: pair["value"] for pair in row["named"] or ()}
-    return StageRule(row["id"], row["owner_id"], state, row["position"], ready_at(row) if in_force else None, named)
+    place = (row["id"], row["owner_id"], state, row["position"])
+    if not in_force or (row["rollout"]["mode"], row["rollout"]["percent"]) == ("live", 100):
+        return StageRule(*place, ready_at(row) if in_force else None, named)
+    before = {**row, "rule_version": row["rollout"].get("base"), **row["before"]} if row["before"] else None
+    return StageRule(*place, ready_at(before) if before else None, named, Trial(ready_at(row), row["rollout"]["percent"]))
 
 
 def ready_at(row: Row) -> Ready:
@@ -177,8 +222,13 @@ def _ready(tenant: str, rule_id: str, version: int, owner_id: str, texts: _Texts
 
 RULES_OF_STAGE: SqlFinder[StageRule] = SqlFinder(
     "rules of stage",
-    """select w.key, t.*, n.named from unnest($1::uuid[], $2::text[]) as w(tenant, key)
+    """select w.key, t.*, n.named, b.before from unnest($1::uuid[], $2::text[]) as w(tenant, key)
        join rules_v1 t on t.tenant = w.tenant and t.stage_id = w.key
+       left join lateral (
+           select json_build_object('definition', v.definition, 'references', v."references") as before
+           from rule_versions_v1 v
+           where v.tenant = t.tenant and v.id = t.id and v.rule_version = (t.rollout ->> 'base')::int
+             and (t.rollout ->> 'base')::int < t.rule_version limit 1) b on true
        cross join lateral (
            select json_agg(json_build_object('key', r.key, 'value', r.value)) as named
            from rule_versions_v1 v cross join lateral json_each_text(v."references") r
@@ -421,6 +471,38 @@ def _steps(visit: Visit, recorded: Recorded[VisitEvent]) -> Iterable[Row]:
 
 STEPS: HistoryView[Visit, VisitEvent] = HistoryView(STEPS_TABLE, _steps)
 STEP_OF_REQUEST: SqlFinder[VisitRef] = by_column("step of request", STEPS_TABLE, "request_id", _ref)
+
+SHADOWS_TABLE = history_table(
+    "shadow_judgements_v1",
+    Column("rule_id", Text, nullable=False),
+    Column("rule_version", Integer, nullable=False),
+    Column("element_id", Text, nullable=False),
+    Column("stage_id", Text, nullable=False),
+    Column("verdict", Text, nullable=False),
+    Column("detail", Text),
+    Column("trace", JSON, nullable=False),
+    Column("would_ask", JSON, nullable=False),
+    Column("at", DateTime(timezone=True), nullable=False),
+    Index("shadow_judgements_v1_rule", "tenant", "rule_id", "at"),
+)
+
+
+def _shadows(visit: Visit, recorded: Recorded[VisitEvent]) -> Iterable[Row]:
+    if isinstance(e := recorded.event, ShadowJudged):
+        yield {
+            "rule_id": e.rule_id,
+            "rule_version": e.version,
+            "element_id": visit.element_id,
+            "stage_id": visit.stage_id,
+            "verdict": e.verdict,
+            "detail": e.detail,
+            "trace": orjson.loads(orjson.dumps(e.trace, default=str)),
+            "would_ask": list(e.would_ask),
+            "at": recorded.recorded_at,
+        }
+
+
+SHADOWS: HistoryView[Visit, VisitEvent] = HistoryView(SHADOWS_TABLE, _shadows)
 
 TIMERS_OF_RUNS_TABLE = history_table(
     "timers_of_runs_v1",

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import APIRouter
-from pydantic import Field
+from pydantic import Field, model_validator
 from sqlalchemy import (
     select,
 )
@@ -61,9 +61,28 @@ class NewRule(Body):
     definition: Definition = Field(default_factory=dict)
 
 
+class Rollout(Body):
+    """`live` for `percent` of the visits, the others get the version before; or `shadow`: judged beside it, asking for nothing."""
+
+    mode: Literal["live", "shadow"] = "live"
+    percent: Annotated[int | None, Field(ge=1, le=100, description="Of live alone; 100, if left out")] = None
+
+    @model_validator(mode="after")
+    def _a_share_is_of_what_is_live(self) -> Rollout:
+        if self.mode == "shadow" and self.percent is not None:
+            raise ValueError("percent goes with live alone: a version in shadow is for no visit")
+        return self
+
+    def shown(self) -> Json:
+        return {"mode": self.mode, "percent": (self.percent or 100) if self.mode == "live" else None}
+
+
 class Publication(Body):
+    """`past`: what a migrated run does whose time would have come already."""
+
     waiting: Literal["keep", "migrate", "cancel"] = "keep"
     past: Literal["run", "drop"] = "run"
+    rollout: Rollout = Rollout()
 
 
 class Disablement(Body):
@@ -82,6 +101,7 @@ def shown_rule(id: str, rule: rul.DefinedRule, version: int) -> Json:
         "version": rule.version,
         "definition": rule.definition,
         "draft": rule.draft,
+        "rollout": {**rule.rollout, "base": rule.base},
         "invalid": {"code": rule.invalid[0], "detail": rule.invalid[1]} if rule.invalid else None,
         "revision": version,
     }
@@ -204,14 +224,14 @@ async def publish_rule(id: Id, door: Annotated[Door, ACTIVATE], body: Publicatio
     world, wish = await world_of(door), body or Publication()
 
     def publish(seen: Facts) -> rul.PublishRule:
-        checked = _checked_rule(world, str(id), seen.state(RULE, str(id)))
+        checked = checked_rule(world, str(id), seen.state(RULE, str(id)))
         must_be_allowed(door, checked.definition)
-        return rul.PublishRule(checked.definition, checked.references, pointed(checked), wish.waiting, wish.past)
+        return rul.PublishRule(checked.definition, checked.references, pointed(checked), wish.waiting, wish.past, wish.rollout.shown())
 
     return await door.ask(Addressed(RULE, str(id), publish), answer=rule_answer(str(id)))
 
 
-def _checked_rule(world: World, id: str, rule: rul.DefinedRule) -> Checked:
+def checked_rule(world: World, id: str, rule: rul.DefinedRule) -> Checked:
     rule.must_exist()
     return _checked_at(world, place_of(world, rule.pipeline_id, rule.stage_id), id, rule.position, rule.latest)
 

@@ -286,7 +286,7 @@ async def on_run(door: Door, run_id: UUID, verb: Verb) -> Response:
     """A person's verb on one run: the facts are gathered as they are now, the visit decides."""
     place = await place_of_run(door, run_id)
     stage = await stage_now(door, place["element_id"], place["stage_id"])
-    current = stage.rules.ready(place["rule_id"])
+    current = stage.rules.ready(place["rule_id"], place["id"])
     asked = asks(place["id"], stage, lambda known, seen: verb(place["rule_id"], known, current))
 
     def answer(done: Result) -> Answer:

@@ -147,9 +147,9 @@ def _fact_of_arrival(arrival: Arrival) -> Json:
 
 # ------------------------------------------------------------------------------------------------ a run
 
-SKIPPED_BY_RULE = ("rule_disabled", "rule_deleted", "replaced")
+SKIPPED_BY_RULE = ("rule_disabled", "rule_deleted", "replaced", "not_in_rollout")
 WORDS_OF_STATE = {"succeeded": "ran", "running": "ran", "partial": "ran", "failed": "failed", "missed": "missed", "undone": "undone"}
-NAMED = ("condition_false", "rule_disabled", "rule_deleted", "stage_left", "element_deleted")
+NAMED = ("condition_false", "rule_disabled", "rule_deleted", "stage_left", "element_deleted", "not_in_rollout")
 
 
 def verdict_of(run: Run) -> str:

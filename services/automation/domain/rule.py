@@ -37,7 +37,10 @@ class EditRule:
 
 @dataclass(frozen=True, slots=True)
 class PublishRule:
-    """`definition` is complete; `references` names the ids and types it was checked with. `waiting`: keep, migrate, cancel (D2)."""
+    """`definition` is complete; `references` names the ids and types it was checked with. `waiting`: keep, migrate, cancel (D2).
+
+    `past`: what a migrated run does whose time would have come already: run, drop. `rollout`: {mode: live, percent} or
+    {mode: shadow, percent: null}; the visits it is not for get the last version that was for all."""
 
     definition: Json
     references: Json
@@ -139,7 +142,9 @@ RuleEvent = RuleDrafted | RuleEdited | RulePublished | RuleDisabled | RuleEnable
 
 @dataclass(frozen=True, slots=True)
 class DefinedRule:
-    """`draft` is set while a newer definition than the published one exists. `invalid`: (code, detail) of what is missing."""
+    """`draft` is set while a newer definition than the published one exists. `invalid`: (code, detail) of what is missing.
+
+    `base`: the last version that was live for all; null: there was none yet."""
 
     state: Literal["none", "draft", "published", "disabled", "deleted"] = "none"
     element_type: str = ""
@@ -152,6 +157,7 @@ class DefinedRule:
     definition: Json | None = None
     references: Json = field(default_factory=dict)
     rollout: Json = field(default_factory=lambda: LIVE)
+    base: int | None = None
     invalid: tuple[str, str] | None = None
 
     @property
@@ -210,7 +216,7 @@ def _draft(rule: DefinedRule, c: DraftRule) -> Sequence[RuleEvent]:
 def _publish(rule: DefinedRule, c: PublishRule) -> Sequence[RuleEvent]:
     if c.faults:
         raise Rejected("rule_invalid", "The rule cannot be published as it is.", status=422, errors=c.faults)
-    if rule.is_in_force and (c.definition, c.references) == (rule.definition, rule.references):
+    if rule.is_in_force and (c.definition, c.references, c.rollout) == (rule.definition, rule.references, rule.rollout):
         raise Rejected("nothing_to_change", "This version is in force already.")
     return [RulePublished(rule.version + 1, c.definition, c.references, c.waiting, c.past, c.rollout)]
 
@@ -237,7 +243,8 @@ def evolve(rule: DefinedRule, event: RuleEvent) -> DefinedRule:
             return replace(rule, draft=None if definition == rule.definition else definition, owner_id=owner_id)
         case RulePublished(version=version, definition=definition, references=references, rollout=rollout):
             kept = replace(rule, state="published", draft=None, version=version, definition=definition)
-            return replace(kept, references=references, rollout=rollout, invalid=None)
+            base = version if rollout == LIVE else rule.base
+            return replace(kept, references=references, rollout=rollout, base=base, invalid=None)
         case RuleDisabled():
             return replace(rule, state="disabled")
         case RuleEnabled():

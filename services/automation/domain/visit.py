@@ -6,7 +6,7 @@ published as commands to the owners of things. Nothing is asked that is not reco
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple
@@ -99,6 +99,10 @@ class Arrive:
     recent: int = 0
     pace: Pace | None = None
     """What of the tenant's quota is left; None: it has none."""
+    left_out: frozenset[str] = frozenset()
+    """Ids of rules whose only version is not for this visit."""
+    shadows: tuple[Ready, ...] = ()
+    """Versions that are judged beside the live ones and never ask for anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +198,8 @@ class MigrateRun:
 
     ready: Ready
     known: Known
+    drop_past: bool = False
+    """A run whose time would have come already is dropped instead of run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,6 +301,8 @@ class Planned:
     notes: tuple[str, ...] = ()
     rule_type: str = ""
     name: str = ""
+    reason: str = "condition_false"
+    """Of a skipped one: condition_false, not_in_rollout."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,6 +321,7 @@ class Arrived:
     taken_until: str | None = None
     """How far the tenant's turns are given away with this arrival (D68); None: it took none."""
     turns: int = 0
+    shadows: tuple[Rule, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -387,6 +396,20 @@ class RunJudged:
 
 
 @dataclass(frozen=True, slots=True)
+class ShadowJudged:
+    """What a version in shadow would have done: would_run with what it `would_ask`, would_wait, condition_false, unresolved,
+    template_error, or the reason or code with which it would have been skipped or failed."""
+
+    rule_id: str
+    version: int
+    at: str
+    verdict: str
+    trace: tuple[Trace, ...] = ()
+    would_ask: tuple[Json, ...] = ()
+    detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class StepSucceeded:
     rule_id: str
     step: str
@@ -435,6 +458,8 @@ class RunReleased:
     rule_id: str
     how: str
     rule: Rule | None = None
+    drop_before: str | None = None
+    """A run that is migrated is dropped if it turns out to have been due before this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -452,6 +477,7 @@ VisitEvent = (
     | RunEscalated
     | FieldAwaited
     | RunJudged
+    | ShadowJudged
     | Asked
     | StepSucceeded
     | StepFailed
@@ -509,6 +535,7 @@ class Run(NamedTuple):
     outputs: Json = NOTHING
     notes: tuple[str, ...] = ()
     finished_at: str | None = None
+    drop_before: str | None = None
 
     @property
     def rule_id(self) -> str:
@@ -535,6 +562,7 @@ class Visit(NamedTuple):
     remembered: Json = NOTHING
     taken_until: str | None = None
     turns: int = 0
+    shadows: tuple[Rule, ...] = ()
     left_at: str | None = None
     left_because: str | None = None
 
@@ -680,6 +708,7 @@ def _arrive(command: Arrive) -> Sequence[VisitEvent]:
             _start(course, place, rule=r.rule)
         elif place in turns:
             _await_turn(course, place, turns[place])
+    _judge_shadows_at_arrival(course)
     course.settle()
     return course.events
 
@@ -709,6 +738,9 @@ def _verdicts(command: Arrive, scope: Scope) -> tuple[tuple[Planned, ...], dict[
     started = command.recent
     texts = _texts_of(command.known, scope)
     for place, r in enumerate(command.rules):
+        if r.rule.rule_id in command.left_out:
+            planned.append(_skipped(r.rule, reason="not_in_rollout"))
+            continue
         guard = _guard(command, started, r.rule)
         if guard is not None:
             guards[r.rule.rule_id] = guard
@@ -719,7 +751,7 @@ def _verdicts(command: Arrive, scope: Scope) -> tuple[tuple[Planned, ...], dict[
 
 def _arrived(command: Arrive, planned: tuple[Planned, ...], scope: Scope, turns: Mapping[int, datetime]) -> Arrived:
     taken_until = command.pace.turn(len(turns), command.known.now).isoformat() if command.pace and turns else None
-    remembered = {path: scope.value(path) for r in command.rules for path in r.remembers}
+    remembered = {path: scope.value(path) for r in (*command.rules, *command.shadows) for path in r.remembers}
     return Arrived(
         command.visit_id,
         command.element_type,
@@ -734,6 +766,7 @@ def _arrived(command: Arrive, planned: tuple[Planned, ...], scope: Scope, turns:
         remembered,
         taken_until,
         len(turns),
+        tuple(r.rule for r in command.shadows),
     )
 
 
@@ -755,10 +788,14 @@ def _planned(r: Ready, place: int, scope: Scope, texts: Callable[[str], str], *,
         return _to_come(rule, waits and not held_back, scope)
     seen = condition.evaluate(r.condition, scope, texts)
     if not seen.holds:
-        return Planned(rule.rule_id, rule.version, rule.key, "skipped", None, seen.trace, (), rule.rule_type, rule.name)
+        return _skipped(rule, seen.trace)
     if at_once:
         return Planned(rule.rule_id, rule.version, rule.key, "due", r.slim, seen.trace)
     return _to_come(rule, waits, scope, seen.trace)
+
+
+def _skipped(rule: Rule, trace: tuple[Trace, ...] = (), reason: str = "condition_false") -> Planned:
+    return Planned(rule.rule_id, rule.version, rule.key, "skipped", None, trace, (), rule.rule_type, rule.name, reason)
 
 
 def _to_come(rule: Rule, waits: bool, scope: Scope, trace: tuple[Trace, ...] = ()) -> Planned:
@@ -812,12 +849,20 @@ def _begin(course: Course, place: int) -> None:
     """Time first (G17): due at once, a timer, or a date field that is awaited (D6)."""
     run = course.run(place)
     match _timed(course, place):
+        case AtOnce() if run.drop_before is not None and _due_since(course, place) < run.drop_before:
+            course.end(run, "skipped", "past_dropped")
         case AtOnce():
             _due(course, place)
         case Wait(when=when):
             _ask_timer(course, run, when)
         case FieldEmpty(path=path):
             _field_is_empty(course, place, path)
+
+
+def _due_since(course: Course, place: int) -> str:
+    """When a run without a time was due: at the end of the rule above it, else on arrival."""
+    above = course.run(place - 1) if place and course.run(place).rule.after_previous else None
+    return (above.finished_at if above else None) or course.visit.arrived_at
 
 
 def _timed(course: Course, place: int) -> Timed:
@@ -870,6 +915,7 @@ def _judge(course: Course, place: int, lateness_ms: int | None) -> None:
     node = ready(run.rule).condition
     seen = condition.evaluate(node, scope, _texts_of(course.known, scope))
     course.tell(RunJudged(run.rule_id, course.known.at, seen.trace, lateness_ms))
+    _judge_shadows_beside(course, run)
     if not seen.holds:
         assert node is not None
         failing = condition.culprit(node, seen.trace)
@@ -947,6 +993,64 @@ def _finish_when_answered(course: Course, place: int) -> None:
     return course.end(run, "skipped", first.code, first.detail)
 
 
+# ------------------------------------------------------------------------------------------------ versions in shadow
+
+
+def _judge_shadows_at_arrival(course: Course) -> None:
+    """Those that wait for nothing, and those beside which no live run will be judged later."""
+    for rule in course.visit.shadows:
+        live = course.visit.run(rule.rule_id)
+        if _is_at_once(rule):
+            _judge_shadow(course, rule)
+        elif live is None or live.is_over or _is_at_once(live.rule):
+            _judge_shadow(course, rule, waits=True)
+
+
+def _judge_shadows_beside(course: Course, run: Run) -> None:
+    """A version that waits is judged at the moment of the live one: both see the same."""
+    for rule in course.visit.shadows:
+        if rule.rule_id == run.rule_id and not _is_at_once(rule) and not _is_at_once(run.rule):
+            _judge_shadow(course, rule)
+
+
+def _is_at_once(rule: Rule) -> bool:
+    return rule.timing is None and not rule.after_previous
+
+
+def _judge_shadow(course: Course, rule: Rule, *, waits: bool = False) -> None:
+    scope = course.scope(Run(rule, "scheduled"))
+    seen = condition.evaluate(ready(rule).condition, scope, _texts_of(course.known, scope))
+    found = ("would_wait", None, ()) if waits else _would_do(course, rule, scope)
+    verdict, detail, would_ask = found if seen.holds else ("condition_false", None, ())
+    course.tell(ShadowJudged(rule.rule_id, rule.version, course.known.at, verdict, seen.trace, would_ask, detail))
+
+
+def _would_do(course: Course, rule: Rule, scope: Scope) -> tuple[str, str | None, tuple[Json, ...]]:
+    """Verdict, detail, and what it would ask for."""
+    texts = _filled(rule, scope, course.known.render)
+    if texts.error is not None:
+        return "template_error", texts.error, ()
+    if texts.required or (texts.missing and rule.on_unresolved == "block"):
+        return "unresolved", f"No value for {', '.join(texts.required or texts.missing)}.", ()
+    match action.plan(_doing(course, rule, scope, texts.values)):
+        case action.Steps(asked=asked):
+            return "would_run", None, tuple(_would_ask(one) for one in asked)
+        case action.Skip(reason=reason, detail=detail):
+            return reason, detail, ()
+        case action.Fail(code=code, detail=detail):
+            return code, detail, ()
+        case action.AwaitField(path=path):
+            return "would_wait", f"{path} is empty.", ()
+        case _:
+            return "would_run", None, ()
+
+
+def _would_ask(asked: Asked) -> Json:
+    """The step without ids: what would have been asked of whom is in its kind and its members."""
+    told = {f.name: getattr(asked, f.name) for f in fields(asked) if f.name not in ("rule_id", "request_id", "at", "notes")}
+    return {"kind": type(asked).__name__.removesuffix("Asked"), **told}
+
+
 # ------------------------------------------------------------------------------------------------ what others say
 
 
@@ -976,6 +1080,8 @@ def _timer(course: Course, command: TimerRang | TimerTooLate | TimerWasCancelled
     place = course.visit.place_of(run.rule_id)
     assert place is not None
     match command:
+        case TimerRang() if run.drop_before is not None and (run.due_at or run.drop_before) < run.drop_before:
+            course.tell(RunEnded(run.rule_id, "skipped", course.known.at, "past_dropped"))
         case TimerRang(lateness_ms=lateness):
             _due(course, place, lateness)
         case TimerTooLate(due_at=due_at, found_at=found_at):
@@ -1070,7 +1176,7 @@ def _migrate(course: Course, command: MigrateRun) -> None:
     place = course.visit.place_of(rule.rule_id)
     assert place is not None
     course.drop_timer(run, "replaced")
-    course.tell(RunReleased(rule.rule_id, "migrated", rule))
+    course.tell(RunReleased(rule.rule_id, "migrated", rule, course.known.at if command.drop_past else None))
     if run.waiting_for == "quota" and run.when is not None:
         _ask_timer(course, course.run(place), run.when, waiting_for="quota")
 
@@ -1208,6 +1314,7 @@ def _opened(e: Arrived) -> Visit:
         e.remembered,
         e.taken_until,
         e.turns,
+        e.shadows,
     )
 
 
@@ -1215,7 +1322,7 @@ def _run(planned: Planned, at: str) -> Run:
     rule = planned.rule or _named(planned.rule_id, planned.version, planned.key, planned.rule_type, planned.name)
     match planned.state:
         case "skipped":
-            return Run(rule, "skipped", "condition_false", at_arrival=planned.trace, judged_at=at, finished_at=at)
+            return Run(rule, "skipped", planned.reason, at_arrival=planned.trace, judged_at=at, finished_at=at)
         case "due":
             return Run(rule, "due", trace=planned.trace, judged_at=at)
         case "waiting":
@@ -1254,8 +1361,9 @@ def _changed(run: Run, event: VisitEvent) -> Run:
             return _ended(run, event)
         case RunMissed(due_at=due_at):
             return run._replace(state="missed", waiting_for=None, due_at=due_at, timer_id=None, when=None)
-        case RunReleased(rule=rule):
-            return run._replace(rule=rule or run.rule, state="scheduled", waiting_for=None, reason=None, detail=None, finished_at=None)
+        case RunReleased(rule=rule, drop_before=drop_before):
+            released = run._replace(state="scheduled", waiting_for=None, reason=None, detail=None, finished_at=None)
+            return released._replace(rule=rule or run.rule, drop_before=drop_before)
         case _:
             return run
 
@@ -1307,6 +1415,7 @@ VISIT: Aggregate[Visit, VisitCommand, VisitEvent] = Aggregate(
         RunEscalated,
         FieldAwaited,
         RunJudged,
+        ShadowJudged,
         *ASKED,
         StepSucceeded,
         StepFailed,

@@ -644,6 +644,10 @@ RULE_ANSWERS = {
     "unresolved_blocked": Words(
         "The rule is held back: a placeholder has no value.", "Die Regel wird zurückgehalten: Ein Platzhalter hat keinen Wert."
     ),
+    "not_in_rollout": Words(
+        "The rule did not run: its version is for a part of all stays, and this is none of them.",
+        "Die Regel ist nicht gelaufen: Ihre Version gilt für einen Teil der Aufenthalte, und dieser gehört nicht dazu.",
+    ),
     "waiting_timer": Words("The rule waits until {until}.", "Die Regel wartet bis {until}."),
     "waiting_quota": Words(
         "The rule waits its turn, until {until}: more rules begin at once than the quota of the account allows in a second.",
@@ -672,6 +676,14 @@ RULE_ANSWERS = {
     "cancelled": Words("The rule was cancelled: {why}.", "Die Regel wurde abgebrochen: {why}."),
     "undone": Words("The rule ran and was undone.", "Die Regel ist gelaufen und wurde rückgängig gemacht."),
 }
+SHADOWS = {
+    "would_run": Words("It would have run.", "Sie wäre gelaufen."),
+    "would_wait": Words("It would have waited for its time.", "Sie hätte auf ihren Zeitpunkt gewartet."),
+    "condition_false": Words("Its condition did not hold.", "Ihre Bedingung traf nicht zu."),
+    "unresolved": Words("A placeholder had no value.", "Ein Platzhalter hatte keinen Wert."),
+    "template_error": Words("A text could not be filled.", "Ein Text ließ sich nicht füllen."),
+}
+"""What a version in shadow would have done."""
 TRIGGER_ANSWERS = {
     "ran": Words("The trigger moved the element.", "Der Auslöser hat das Element bewegt."),
     "moving": Words(
@@ -844,6 +856,7 @@ HAPPENED = {
     "RunEscalated": Words("somebody was told that it waits too long", "jemand wurde benachrichtigt, dass sie zu lange wartet"),
     "FieldAwaited": Words("waits for a field", "wartet auf ein Feld"),
     "RunJudged": Words("its condition was judged", "Bedingung geprüft"),
+    "ShadowJudged": Words("a version in shadow was judged beside it", "eine Version im Schatten wurde daneben geprüft"),
     "Asked": Words("step {step} was asked for", "Schritt {step} verlangt"),
     "StepSucceeded": Words("step {step} is done", "Schritt {step} erledigt"),
     "StepFailed": Words("step {step} was refused: {code}", "Schritt {step} abgelehnt: {code}"),

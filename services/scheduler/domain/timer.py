@@ -296,10 +296,12 @@ def _escalation(timer: Timer, now: datetime) -> list[TimerEvent]:
 
 
 def _rung(timer: Timer, armed: Armed, command: Fire) -> TimerFired | TimerMissed:
+    """What was past already when it was armed is late only from then on (G16, D7)."""
     due_at, late = armed.due.due_at, command.at - armed.due.due_at
     again, skipped = _again(timer, armed, command.calendars, command.at)
     limit = timer.max_lateness
-    if skipped or (limit is not None and late > timedelta(seconds=limit)):
+    too_late = limit is not None and command.at - max(due_at, armed.at or due_at) > timedelta(seconds=limit)
+    if skipped or too_late:
         return TimerMissed(due_at, command.at, limit or 0, timer.origin, again)
     return TimerFired(due_at, command.at, late // MILLISECOND, timer.origin, again=again)
 

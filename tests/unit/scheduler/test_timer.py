@@ -109,6 +109,22 @@ def test_a_customer_action_that_is_too_late_is_missed(late: timedelta, status: s
     assert outcome.state.status == status
 
 
+@pytest.mark.parametrize(("late", "status"), [(HOUR, "fired"), (HOUR + timedelta(milliseconds=1), "missed")])
+def test_what_was_past_when_it_was_asked_for_is_late_only_from_then_on(late: timedelta, status: str) -> None:
+    """At arrival a time that has passed is due at once (G16); only an outage makes it too late (D7)."""
+    long_ago = replace(IN_AN_HOUR, anchor_instant=NOW - timedelta(days=30))
+    set_ = timer_set(long_ago, max_lateness=3600)
+    outcome = given(TIMER, set_).when(Fire(NOW + late, NOBODY))
+    assert outcome.state.status == status
+
+
+def test_a_calendar_that_changes_meanwhile_forgives_nothing() -> None:
+    set_, newer = timer_set(max_lateness=3600), Calendars(Calendar(True, "UTC", revision=5))
+    recalculated = given(TIMER, set_).when(Recalculate(NOW + 9 * HOUR, newer)).events
+    outcome = given(TIMER, set_, *recalculated).when(Fire(NOW + 9 * HOUR, NOBODY))
+    assert outcome.state.status == "missed"
+
+
 def test_missed_says_by_how_much_it_may_be_late() -> None:
     at = NOW + 50 * HOUR
     given(TIMER, timer_set(max_lateness=3600)).when(Fire(at, NOBODY)).then(TimerMissed(NOW + HOUR, at, 3600, RULE))
