@@ -8,7 +8,9 @@ import pytest
 from shared.runtime.statements import Statement, execute, together
 from shared.testing.stack import Stack
 
-INSERT = "-- ${n} is no parameter here\ninsert into {table} (said) select t.said from unnest($1::text[], $2::int[]) as t(said, n) order by t.n;\n"
+INSERT = """-- ${n} is no parameter here
+insert into {table} (said) select t.said from unnest($1::text[], $2::int[]) as t(said, n) order by t.n;
+"""
 
 
 async def test_each_part_writes_its_rows_in_the_order_of_the_parts(stack: Stack) -> None:
