@@ -40,6 +40,8 @@ SHORTEST = timedelta(milliseconds=5)
 SHARED = timedelta(milliseconds=5)
 """Pause after some were handled: those that come due meanwhile share one transaction. Slept here, because what was just
 committed wakes the loop."""
+LOOK_AGAIN = 0.1
+"""Seconds for which timers that ring one after another are asked for without a look at everything else."""
 LONGEST = timedelta(milliseconds=500)
 JUMP = timedelta(seconds=5)
 COUNTED_EVERY = timedelta(minutes=1)
@@ -54,18 +56,33 @@ class Ticker:
         self._kit = kit
         self._guard = ClockGuard()
         self._counted_at: datetime | None = None
+        self._looked_at = 0.0
+        self._rang = False
 
     async def step(self) -> timedelta:
+        if self._rang and clock.monotonic() - self._looked_at < LOOK_AGAIN:
+            self._rang = await self._handled(TIMERS, self._guard.latest(clock.monotonic()))
+            return await self._next(self._rang)
+        return await self._tick()
+
+    async def _tick(self) -> timedelta:
+        self._looked_at = clock.monotonic()
         now, seen = await self._look()
         await self._count(now)
         if not self._guard.trusts(now, clock.monotonic()):
             log.error("ticker.clock_jumped", database_clock=now.isoformat())
             return AT_ONCE
-        if any([await self._handled(due) for due in _doors(now, seen)]):
-            await asyncio.sleep(SHARED.total_seconds())
-            return AT_ONCE
+        handled = {due: await self._handled(due) for due in _doors(now, seen)}
+        self._rang = handled.get(TIMERS, False)
+        if any(handled.values()):
+            return await self._next(True)
         ahead: list[timedelta] = [at - now for at in (seen["timer"], seen["reminder"]) if at is not None and at > now]
         return min([LONGEST, *(max(wait, SHORTEST) for wait in ahead)])
+
+    async def _next(self, handled: bool) -> timedelta:
+        if handled:
+            await asyncio.sleep(SHARED.total_seconds())
+        return AT_ONCE
 
     async def _look(self) -> tuple[datetime, Row]:
         """The database's clock, and what there is to do."""
@@ -82,8 +99,8 @@ class Ticker:
         async with self._kit.database.raw() as raw:
             metrics.TIMERS_PENDING.set(await raw.fetchval(views.HOW_MANY))
 
-    async def _handled(self, due: DueRows) -> bool:
-        done = await handle_batch(self._kit, replace(due))
+    async def _handled(self, due: DueRows, not_after: datetime | None = None) -> bool:
+        done = await handle_batch(self._kit, replace(due, not_after=not_after))
         if due is TIMERS:
             fp("tm.after_commit")
             _measure(done)
@@ -112,8 +129,13 @@ class ClockGuard:
 
     def trusts(self, now: datetime, monotonic: float) -> bool:
         """`now` of the database, `monotonic` seconds of this process."""
-        before, self._seen = self._seen, (now, monotonic)
-        return before is None or now - before[0] <= timedelta(seconds=monotonic - before[1]) + JUMP
+        latest = self.latest(monotonic)
+        self._seen = (now, monotonic)
+        return latest is None or now <= latest
+
+    def latest(self, monotonic: float) -> datetime | None:
+        """The latest time that would be believed; None before the first."""
+        return None if self._seen is None else self._seen[0] + timedelta(seconds=monotonic - self._seen[1]) + JUMP
 
 
 @dataclass(frozen=True, eq=False)

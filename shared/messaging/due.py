@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,8 @@ on conflict (consumer, key) do update set reason = excluded.reason, error = excl
 """
 ATTEMPTS = "select key, attempts from blocked where consumer = $1 and key = any($2::text[]) order by key for update"
 FREE = "delete from blocked where consumer = $1 and key = any($2::text[])"
+KEY = "d.tenant::text || '/' || d.id"
+CLAIM = f"select d.*, {KEY} as key, exists (select 1 from blocked b where b.consumer = $3 and b.key = {KEY}) as was_blocked from ({{}}) d"
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,17 +51,26 @@ class DueRows:
     sql: str
     item: Callable[[Row], Item]
     most: int = 200
+    not_after: datetime | None = None
+    """A later time is not believed, whatever the database's clock says."""
 
     @cached_property
     def _claimed(self) -> list[Item]:
         return []
 
+    @cached_property
+    def _tried_before(self) -> set[str]:
+        return set()
+
     async def claim(self, kit: Kit, tx: Tx) -> Sequence[Item]:
-        self._claimed[:] = [self.item(row) for row in await tx.raw.fetch(self.sql, tx.now, self.most)]
+        at = min(tx.now, self.not_after or tx.now)
+        rows = await tx.raw.fetch(CLAIM.format(self.sql), at, self.most, self.consumer)
+        self._claimed[:] = [self.item(row) for row in rows]
+        self._tried_before.update(row["key"] for row in rows if row["was_blocked"])
         return list(self._claimed)
 
     async def settle(self, kit: Kit, tx: Tx, results: Sequence[Result]) -> Sequence[Result]:
-        done = [r.item.key for r in results if r.outcome not in ("parked", "waits")]
+        done = self._tried_before.intersection(r.item.key for r in results if r.outcome not in ("parked", "waits"))
         if done:
             await tx.raw.execute(FREE, self.consumer, sorted(done))
         await self._block(tx, [r for r in results if r.outcome == "parked"])

@@ -138,6 +138,19 @@ async def test_a_clock_that_jumped_fires_nothing_for_one_poll(house: House) -> N
     assert (await house.one("TimerFired"))["lateness_ms"] == 3_600_000
 
 
+async def test_a_clock_that_jumps_while_timers_ring_fires_nothing_early(house: House) -> None:
+    later = When(mode="after", anchor_instant=at(house.now), offset=Offset(hours=3))
+    await house.hear(set_timer(house), set_timer(house, when=later))
+    (ticker,) = house.loops
+    for jump in (timedelta(), HOUR, timedelta()):
+        house.now += jump
+        await ticker.step()
+    assert len(await house.said("TimerFired")) == 1
+    house.now += 2 * HOUR
+    assert await ticker.step() == timedelta()
+    assert len(await house.said("TimerFired")) == 1
+
+
 async def test_the_table_of_timers_is_vacuumed_early(house: House) -> None:
     (row,) = await house.rows("select reloptions from pg_class where relname = 'timers_v1'")
     assert row["reloptions"] == ["autovacuum_vacuum_scale_factor=0.01"]
