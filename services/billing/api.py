@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from hashlib import sha256
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import parse_qsl
 from uuid import UUID, uuid5
 
@@ -17,15 +17,16 @@ import structlog
 from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import HTMLResponse
 from pydantic import ConfigDict, Field
-from sqlalchemy import ColumnElement, Select, exists, func, or_, select
+from sqlalchemy import ColumnElement, Select, Table, exists, func, or_, select
 from starlette.responses import Response
 
 from services.billing import replicas, views
-from services.billing.desk import asks, pages, shown
+from services.billing.desk import asks, offers, pages, paper_pages, shown
 from services.billing.domain.checkout import CHECKOUT, Button, Checkout, Press, Switches
 from services.billing.domain.credit_note import CREDIT_NOTE
 from services.billing.domain.customer import Buyer, CompanyCard, Customer, DetailsCard, PersonCard, buyer_of
 from services.billing.domain.invoice import INVOICE, ChangeInvoice, CreateInvoice, Invoice
+from services.billing.domain.limits import REASON
 from services.billing.domain.money import Line, Money, digits_of, invalid, known_currency, lines_of, minor_units, totals_of
 from services.billing.domain.origin import BY_ITSELF, Asked, Origin
 from services.billing.domain.payment import BY_HAND, GIVE_BACK, PAYMENT
@@ -40,9 +41,20 @@ from services.billing.domain.payment_document import (
     ReopenLink,
 )
 from services.billing.domain.provider_event import PROVIDER_EVENT, ReceiveProviderEvent
-from services.billing.domain.quote import QUOTE, CancelQuote, CreateQuote
+from services.billing.domain.public_link import Evidence
+from services.billing.domain.quote import QUOTE, AcceptQuote, Answered, CancelQuote, ChangeQuote, CreateQuote, DeclineQuote, Quote
 from services.billing.domain.series import SERIES, ChangeSeries, OpenSeries
-from services.billing.domain.sign_document import SIGN_DOCUMENT, CancelSignDocument, CreateSignDocument
+from services.billing.domain.sign_document import (
+    MOST_SIGNERS,
+    SIGN_DOCUMENT,
+    CancelSignDocument,
+    CreateSignDocument,
+    Decline,
+    Sign,
+    Signature,
+    SignDocument,
+    Signer,
+)
 from services.billing.provider import DEFAULT, PROVIDERS, Order, Report
 from services.billing.settings import settings
 from services.billing.views import (
@@ -53,8 +65,10 @@ from services.billing.views import (
     NUMBER_SERIES,
     PAY_TOKENS,
     PAYMENTS,
+    QUOTE_TOKENS,
     QUOTES,
     SIGN_DOCUMENTS,
+    SIGN_TOKENS,
     DocumentCard,
     InvoiceCard,
     PaymentCard,
@@ -1048,39 +1062,162 @@ async def quote_events(id: Id, door: Annotated[Door, READ], paging: Page) -> Res
 
 @API.post("/v1/quotes/{id}/cancellations", operation_id="quotes_cancel", tags=["quotes"])
 async def cancel_quote(id: Id, body: Cancellation, door: Annotated[Door, WRITE]) -> Response:
-    def answer(done: Result) -> Answer:
-        return Answer(200, shown.quote(done.state(QUOTE, str(id))), f"/v1/quotes/{id}", done.version(QUOTE, str(id)))
-
     command = CancelQuote(body.if_untouched, body.reason, asked_by(door))
-    return await door.ask(Addressed(QUOTE, str(id), command), answer=answer)
+    return await door.ask(Addressed(QUOTE, str(id), command), answer=_answer_quote(str(id)))
+
+
+class QuoteChanges(Body):
+    """Only drafts; what is left out stays."""
+
+    title: Text255 | None = None
+    responsible_id: UUID | None = None
+    customer: CustomerBody | None = None
+    prices_include_tax: Flag | None = None
+    lines: NewLines | None = None
+    valid_until: date | None = None
+
+
+def _answer_quote(id: str, status: int = 200) -> Any:
+    def answer(done: Result) -> Answer:
+        return Answer(status, shown.quote(done.state(QUOTE, id)), f"/v1/quotes/{id}", done.version(QUOTE, id))
+
+    return answer
+
+
+@API.patch("/v1/quotes/{id}", operation_id="quotes_change", tags=["quotes"])
+async def change_quote(id: Id, body: QuoteChanges, door: Annotated[Door, WRITE]) -> Response:
+    quote, _ = await door.state_at(QUOTE, str(id))
+    change = ChangeQuote(
+        asked_by(door),
+        body.title,
+        _text(body.responsible_id),
+        body.customer.given() if body.customer else None,
+        body.prices_include_tax,
+        given_lines(body.lines, quote.currency) if body.lines is not None else None,
+        body.valid_until,
+    )
+    return await door.ask(Addressed(QUOTE, quote.id, change), answer=_answer_quote(quote.id))
+
+
+class NewSending(Body):
+    """`mail`: notifications mails the link; without, it is in the answer for somebody to hand over."""
+
+    mail: Flag = True
+
+
+@API.post("/v1/quotes/{id}/sendings", operation_id="quotes_send", tags=["quotes"])
+async def send_quote(id: Id, body: NewSending, door: Annotated[Door, WRITE]) -> Response:
+    """The next number, the buyer as known now, and a page on which the customer accepts or declines."""
+    quote, _ = await door.state_at(QUOTE, str(id))
+    whom = offers.Whom(door.caller.tenant, quote.customer, quote.deal_id, await _pipeline_of(door, quote.deal_id))
+    item = offers.send_quote(quote.id, whom, offers.new_secret_link("quote"), mail=body.mail, asked=asked_by(door))
+    return await door.ask(*item, answer=_answer_quote(quote.id))
+
+
+async def _pipeline_of(door: Door, deal_id: str | None) -> str | None:
+    deal = await _deal(door, deal_id) if deal_id else None
+    return deal["pipeline_id"] if deal else None
+
+
+@API.post("/v1/quotes/{id}/acceptances", operation_id="quotes_accept", tags=["quotes"])
+async def accept_quote(id: Id, body: Reason, door: Annotated[Door, WRITE]) -> Response:
+    """What the customer said, recorded by an employee."""
+    asked = asked_by(door)
+    item = Addressed(QUOTE, str(id), lambda seen: AcceptQuote(Answered(seen.now, None, body.reason), asked))
+    return await door.ask(item, answer=_answer_quote(str(id)))
+
+
+@API.post("/v1/quotes/{id}/declines", operation_id="quotes_decline", tags=["quotes"])
+async def decline_quote(id: Id, body: Reason, door: Annotated[Door, WRITE]) -> Response:
+    """What the customer said, recorded by an employee."""
+    asked = asked_by(door)
+    item = Addressed(QUOTE, str(id), lambda seen: DeclineQuote(Answered(seen.now, None, body.reason), asked))
+    return await door.ask(item, answer=_answer_quote(str(id)))
+
+
+class Conversion(Body):
+    """To an invoice (a draft), or to a deal, which needs a pipeline; without `stage_id` the deal is on its first stage."""
+
+    model_config = example(target="invoice")
+
+    target: Literal["invoice", "deal"]
+    id: UUID | None = None
+    pipeline_id: UUID | None = None
+    stage_id: UUID | None = None
+
+
+@API.post("/v1/quotes/{id}/conversions", operation_id="quotes_convert", status_code=201, tags=["quotes"])
+async def convert_quote(id: Id, body: Conversion, door: Annotated[Door, WRITE]) -> Response:
+    """An invoice is there at once. A deal is asked of deals; refuses it, the quote can be converted again."""
+    quote, _ = await door.state_at(QUOTE, str(id))
+    made = str(body.id or clock.new_id())
+    if body.target == "invoice":
+        item = offers.quote_to_invoice(quote, made, door.caller.tenant, asked_by(door))
+    else:
+        pipeline = await _pipeline_for_deal(door, body.pipeline_id)
+        item = offers.quote_to_deal(quote.id, made, pipeline, _text(body.stage_id), asked_by(door))
+    return await door.ask(*item, answer=_answer_quote(quote.id, 201))
+
+
+async def _pipeline_for_deal(door: Door, id: UUID | None) -> str:
+    """Raises Rejected: 422 where none is named, `pipeline_unknown`."""
+    if id is None:
+        raise invalid([Fault("#/pipeline_id", "required", "pipeline_id is missing: a deal stands in a pipeline.")])
+    table = replicas.PIPELINES_TABLE
+    if await _first(door, select(table.c.id).where(table.c.id == str(id))) is None:
+        raise Rejected("pipeline_unknown", "There is no such pipeline, or billing has not heard of it yet.")
+    return str(id)
+
+
+class SignerBody(Body):
+    """Exactly one of the two."""
+
+    contact_id: UUID | None = None
+    employee_id: UUID | None = None
+
+    def given(self, n: int) -> Signer:
+        if (self.contact_id is None) == (self.employee_id is None):
+            raise invalid([Fault(f"#/signers/{n}", "required", "Give a contact_id or an employee_id.")])
+        return Signer(_text(self.contact_id), None, _text(self.employee_id))
 
 
 class NewSignDocument(Body):
+    """Made from a template and from what the deal sells. Without `signers` the customer's contact signs."""
+
+    model_config = example(deal_id="019cad8f-ac00-7f0a-a4ce-0d57a8bccdcc", template_code="standard", fields={"Delivery": "in May"})
+
     id: UUID | None = None
     deal_id: UUID
     template_code: Code = "standard"
     title: Text255 | None = None
     responsible_id: UUID | None = None
     customer: CustomerBody | None = None
+    signers: Annotated[tuple[SignerBody, ...], Field(max_length=MOST_SIGNERS)] = ()
     fields: dict[Text255, LongText] = Field(default_factory=dict)
 
 
 @API.post("/v1/sign-documents", operation_id="sign_documents_create", status_code=201, tags=["documents to be signed"])
 async def create_sign_document(body: NewSignDocument, door: Annotated[Door, WRITE]) -> Response:
     id, rows = str(body.id or clock.new_id()), await rows_of_deal(door, str(body.deal_id))
-    whom = body.customer.given() if body.customer else rows.customer
-    known = (id, str(body.deal_id), body.template_code, body.title or rows.title, _text(body.responsible_id) or rows.responsible_id, whom)
-    asked = asked_by(door)
-
-    def create(seen: Any) -> CreateSignDocument:
-        return CreateSignDocument(*known, dict(body.fields), seen.now, asked)
+    command = CreateSignDocument(
+        id,
+        str(body.deal_id),
+        body.template_code,
+        body.title or rows.title,
+        _text(body.responsible_id) or rows.responsible_id,
+        body.customer.given() if body.customer else rows.customer,
+        dict(body.fields),
+        clock.now(),
+        asked_by(door),
+        tuple(signer.given(n) for n, signer in enumerate(body.signers)),
+    )
 
     def answer(done: Result) -> Answer:
         document = done.state(SIGN_DOCUMENT, id)
-        same = (document.deal_id, document.title) == (known[1], known[3])
+        same = (document.deal_id, document.title) == (command.deal_id, command.title)
         return made(done, shown.sign_document(document), f"/v1/sign-documents/{id}", done.version(SIGN_DOCUMENT, id), same=same)
 
-    return await door.ask(Addressed(SIGN_DOCUMENT, id, create), answer=answer)
+    return await door.ask(*offers.create_sign_document(command), answer=answer)
 
 
 @API.get("/v1/sign-documents", operation_id="sign_documents_list", tags=["documents to be signed"])
@@ -1107,14 +1244,69 @@ async def sign_document_events(id: Id, door: Annotated[Door, READ], paging: Page
 async def cancel_sign_document(id: Id, body: Cancellation, door: Annotated[Door, WRITE]) -> Response:
     asked = asked_by(door)
 
-    def answer(done: Result) -> Answer:
-        document = done.state(SIGN_DOCUMENT, str(id))
-        return Answer(200, shown.sign_document(document), f"/v1/sign-documents/{id}", done.version(SIGN_DOCUMENT, str(id)))
-
     def cancel(seen: Any) -> CancelSignDocument:
         return CancelSignDocument(body.if_untouched, body.reason, seen.now, asked)
 
-    return await door.ask(Addressed(SIGN_DOCUMENT, str(id), cancel), answer=answer)
+    return await door.ask(Addressed(SIGN_DOCUMENT, str(id), cancel), answer=_answer_sign_document(str(id)))
+
+
+class NewSigning(NewSending):
+    """`expires_in_days`: how long the signers have."""
+
+    expires_in_days: Annotated[int, Field(ge=1, le=3650)] | None = None
+
+
+def _answer_sign_document(id: str) -> Any:
+    def answer(done: Result) -> Answer:
+        version = done.version(SIGN_DOCUMENT, id)
+        return Answer(200, shown.sign_document(done.state(SIGN_DOCUMENT, id)), f"/v1/sign-documents/{id}", version)
+
+    return answer
+
+
+@API.post("/v1/sign-documents/{id}/sendings", operation_id="sign_documents_send", tags=["documents to be signed"])
+async def send_sign_document(id: Id, body: NewSigning, door: Annotated[Door, WRITE]) -> Response:
+    """Fixes the file; every signer gets a page of his own."""
+    document, _ = await door.state_at(SIGN_DOCUMENT, str(id))
+    whom = offers.whom_of(door.caller.tenant, document, await _pipeline_of(door, document.deal_id))
+    sending = offers.new_sending(document.signers, body.expires_in_days, mail=body.mail)
+    item = offers.send_sign_document(document.id, whom, sending, asked_by(door))
+    return await door.ask(*item, answer=_answer_sign_document(document.id))
+
+
+@API.get("/v1/sign-documents/{id}/document", operation_id="sign_documents_file", tags=["documents to be signed"])
+async def sign_document_file(id: Id, door: Annotated[Door, READ]) -> Response:
+    """The file that was sent, byte for byte; of a draft, what would be sent now, marked as a draft."""
+    document, _ = await door.state_at(SIGN_DOCUMENT, str(id))
+    text = document.file or await _preview(door, document)
+    headers = {"content-disposition": f'inline; filename="{document.id}.txt"', "x-content-type-options": "nosniff"}
+    return Response(text.encode(), media_type="text/plain; charset=utf-8", headers=headers)
+
+
+async def _preview(door: Door, document: SignDocument) -> str:
+    """As `offers.send_sign_document` would fill it."""
+    seller, language, _ = await _company(door)
+    deal = await _deal(door, document.deal_id)
+    table = replicas.PIPELINES_TABLE
+    pipeline = await _first(door, select(table.c.language).where(table.c.id == deal["pipeline_id"])) if deal else None
+    names = [await _signer_name(door, signer) for signer in document.signers]
+    spoken = offers.language_of(pipeline["language"] if pipeline else None, language)
+    return offers.filled(document, seller, await buyer_now(door, document.customer), names, spoken, draft=True)
+
+
+async def _signer_name(door: Door, signer: Signer) -> str:
+    if signer.contact_id:
+        return (await buyer_now(door, Customer(signer.contact_id))).person
+    table = replicas.EMPLOYEES_TABLE
+    employee = await _first(door, select(table.c.name).where(table.c.id == signer.employee_id))
+    return employee["name"] if employee else ""
+
+
+async def _company(door: Door) -> tuple[str, str, bool]:
+    """Name and language of the tenant, and whether it is a rehearsal, as far as it is known here."""
+    c = replicas.TENANTS.table.c
+    tenant = await _first(door, select(c.name, c.language, c.rehearsal).where(c.id == str(door.caller.tenant)))
+    return (tenant["name"], tenant["language"], tenant["rehearsal"]) if tenant else ("", "en", False)
 
 
 # ------------------------------------------------------------------------------------------------- provider's reports
@@ -1233,21 +1425,10 @@ async def opened(door: Door, token: str, request: Request) -> Opened | None:
     if document is None:
         return None
     invoice = (await there.state_at(INVOICE, document.invoice_id))[0] if document.invoice_id else None
-    table = replicas.TENANTS.table
-    tenant = await _first(there, select(table.c.name, table.c.language, table.c.rehearsal).where(table.c.id == str(found["tenant"])))
-    language = pages.language_of(request.headers.get("accept-language"), tenant["language"] if tenant else "en")
+    seller, default, rehearsal = await _company(there)
+    language = pages.language_of(request.headers.get("accept-language"), default)
     current = document.link is not None and document.link.token_hash == hash
-    return Opened(
-        there,
-        documents,
-        document,
-        invoice,
-        tenant["name"] if tenant else "",
-        language,
-        current,
-        await there.now(),
-        bool(tenant and tenant["rehearsal"]),
-    )
+    return Opened(there, documents, document, invoice, seller, language, current, await there.now(), rehearsal)
 
 
 def _no_such_page(request: Request) -> HTMLResponse:
@@ -1317,6 +1498,257 @@ async def _too_many(link: Opened) -> bool:
     recent = select(func.count()).where(c.payment_document_id == link.document.id, c.opened_at > link.now - WITHIN)
     async with link.door.reading() as sql:
         return bool((await sql.execute(recent)).scalar_one() >= MOST_CHECKOUTS)
+
+
+# ------------------------------------------------------------------------------------- quotes and documents, answered
+
+BY_LETTER = public("a customer has no credential; whoever holds the link's token may read the paper and answer it")
+BY_CUSTOMER = Asked(Origin("person"))
+"""Whoever holds the link: a person, but no employee."""
+Named = Mapping[str, str]
+
+
+async def _found_by(door: Door, table: Table, token: str) -> Row | None:
+    """Looked up by the token's hash across tenants; None for an unknown one."""
+    query = select(table).where(table.c.token_hash == asks.hash_of(token))
+    async with door.across_tenants() as sql:
+        row = (await sql.execute(query)).mappings().first()
+    return None if row is None else dict(row)
+
+
+def _typed(form: Named, name: str) -> str:
+    """One line of what somebody typed, without what cannot be seen."""
+    return "".join(c for c in " ".join(form.get(name, "").split()) if c.isprintable())
+
+
+def _too_long(form: Named) -> bool:
+    return len(_typed(form, "name")) > paper_pages.MOST_TYPED or len(_typed(form, "reason")) > REASON
+
+
+def _evidence(request: Request, form: Named) -> Evidence:
+    address = request.client.host if request.client else ""
+    agent = "".join(c for c in request.headers.get("user-agent", "") if c.isprintable())
+    return Evidence(_typed(form, "name"), address, agent[:250])
+
+
+def _attempt_key(id: str, form: Named) -> str:
+    """The same try twice is one answer."""
+    attempt = form.get("attempt") or clock.new_token(128)
+    return f"{id}/{form.get('answer', '')[:10]}/{sha256(attempt.encode('utf-8', 'replace')).hexdigest()[:32]}"
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedQuote:
+    door: Door
+    quote: Quote
+    seller: str
+    language: str
+    token: str
+    now: datetime
+    rehearsal: bool
+
+    @property
+    def state(self) -> paper_pages.QuoteState:
+        if self.quote.status == "sent":
+            return "expired" if self.quote.is_late(self.now) else "open"
+        return "cancelled" if self.quote.status == "draft" else self.quote.status
+
+    def page(self, status: int = 200, fault: str = "") -> HTMLResponse:
+        q = self.quote
+        shown_page = paper_pages.QuotePage(
+            seller=self.seller,
+            title=q.title,
+            number=q.number or "",
+            buyer=(q.buyer.person or q.buyer.name) if q.buyer else "",
+            currency=q.currency,
+            lines=q.lines,
+            prices_include_tax=q.prices_include_tax,
+            taxes=q.totals.by_rate,
+            total=q.totals.gross,
+            valid_until=q.valid_until,
+            state=self.state,
+            action=f"/quote/{self.token}",
+            attempt=clock.new_token(128),
+            fault=fault,
+            test=self.rehearsal,
+        )
+        return HTMLResponse(paper_pages.quote_page(shown_page, self.language), status, headers=pages.HEADERS)
+
+
+async def opened_quote(door: Door, token: str, request: Request) -> OpenedQuote | None:
+    found = await _found_by(door, QUOTE_TOKENS, token)
+    if found is None:
+        return None
+    there = door.in_tenant(found["tenant"])
+    quote, _ = await there.state_at(QUOTE, found["id"])
+    seller, _, rehearsal = await _company(there)
+    default = quote.addressee.language if quote.addressee else "en"
+    language = pages.language_of(request.headers.get("accept-language"), default)
+    return OpenedQuote(there, quote, seller, language, token, await there.now(), rehearsal)
+
+
+def _no_such_paper(kind: Literal["quote", "sign"], request: Request) -> HTMLResponse:
+    language = pages.language_of(request.headers.get("accept-language"), "en")
+    return HTMLResponse(paper_pages.unknown_page(kind, language), 404, headers=pages.HEADERS)
+
+
+@API.get("/quote/{token}", operation_id="quote_page", tags=["pages"], response_class=HTMLResponse)
+async def quote_page(token: Token, request: Request, door: Annotated[Door, BY_LETTER]) -> Response:
+    """What is offered, by whom, until when. Reading it changes nothing."""
+    found = await opened_quote(door, token, request)
+    return found.page() if found else _no_such_paper("quote", request)
+
+
+@API.post("/quote/{token}", operation_id="quote_answer", tags=["pages"], status_code=303)
+async def answer_quote(token: Token, request: Request, door: Annotated[Door, BY_LETTER]) -> Response:
+    """`answer` accept or decline, `name`, where declined `reason`. The same answer twice is one."""
+    found = await opened_quote(door, token, request)
+    if found is None:
+        return _no_such_paper("quote", request)
+    form, back = await form_of(found.door), f"/quote/{token}"
+    if (page := _unanswerable(found, form)) is not None:
+        return page
+    item = _quote_answered(found.quote.id, form, _evidence(request, form))
+    done = await found.door.ask(item, key=_attempt_key(found.quote.id, form), answer=lambda done: Answer(303, None, back))
+    late = await opened_quote(door, token, request) if done.status_code >= 400 else None
+    return late.page(409, "wrong" if late.state == "open" else "") if late else done
+
+
+def _unanswerable(found: OpenedQuote, form: Named) -> Response | None:
+    """The page instead: the same answer was given, nothing is open, or something is missing."""
+    answer = form.get("answer", "")
+    if found.state == {"accept": "accepted", "decline": "declined"}.get(answer):
+        return _see(f"/quote/{found.token}")
+    if found.state != "open":
+        return found.page(409)
+    if answer not in ("accept", "decline"):
+        return found.page(422, "wrong")
+    if _too_long(form):
+        return found.page(422, "too_long")
+    return found.page(422, "name_missing") if answer == "accept" and not _typed(form, "name") else None
+
+
+def _see(path: str) -> Response:
+    return Response(status_code=303, headers={"location": path})
+
+
+def _quote_answered(id: str, form: Named, evidence: Evidence) -> Addressed[Any]:
+    reason = _typed(form, "reason")
+
+    def answer(seen: Any) -> AcceptQuote | DeclineQuote:
+        if form["answer"] == "accept":
+            return AcceptQuote(Answered(seen.now, evidence), BY_CUSTOMER)
+        return DeclineQuote(Answered(seen.now, evidence, reason), BY_CUSTOMER)
+
+    return Addressed(QUOTE, id, answer)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedSigning:
+    door: Door
+    document: SignDocument
+    signer: Signer
+    seller: str
+    language: str
+    token: str
+    now: datetime
+    rehearsal: bool
+
+    @property
+    def state(self) -> paper_pages.SignState:
+        d = self.document
+        if d.status == "sent":
+            return "signed_by_you" if self.signer.signature else "expired" if d.is_late(self.now) else "open"
+        return "cancelled" if d.status == "draft" else d.status
+
+    def page(self, status: int = 200, fault: str = "") -> HTMLResponse:
+        d, s = self.document, self.signer
+        given = [(each.signature.evidence.name, each.signature.at) for each in d.signers if each.signature]
+        shown_page = paper_pages.SignPage(
+            seller=self.seller,
+            title=d.title,
+            signer=s.addressee.name if s.addressee else "",
+            text=d.file or "",
+            file_sha256=d.file_sha256 or "",
+            signatures=given,
+            expires_at=d.expires_at,
+            state=self.state,
+            action=f"/sign/{self.token}",
+            attempt=clock.new_token(128),
+            fault=fault,
+            test=self.rehearsal,
+        )
+        return HTMLResponse(paper_pages.sign_page(shown_page, self.language), status, headers=pages.HEADERS)
+
+
+async def opened_signing(door: Door, token: str, request: Request) -> OpenedSigning | None:
+    found = await _found_by(door, SIGN_TOKENS, token)
+    if found is None:
+        return None
+    there = door.in_tenant(found["tenant"])
+    document, _ = await there.state_at(SIGN_DOCUMENT, found["id"])
+    signer = document.signer(found["signer_id"])
+    if signer is None:
+        return None
+    seller, _, rehearsal = await _company(there)
+    default = signer.addressee.language if signer.addressee else document.language
+    language = pages.language_of(request.headers.get("accept-language"), default)
+    return OpenedSigning(there, document, signer, seller, language, token, await there.now(), rehearsal)
+
+
+@API.get("/sign/{token}", operation_id="sign_page", tags=["pages"], response_class=HTMLResponse)
+async def sign_page(token: Token, request: Request, door: Annotated[Door, BY_LETTER]) -> Response:
+    """The document, who has signed it, and where to sign. Reading it changes nothing."""
+    found = await opened_signing(door, token, request)
+    return found.page() if found else _no_such_paper("sign", request)
+
+
+@API.post("/sign/{token}", operation_id="sign_answer", tags=["pages"], status_code=303)
+async def sign_here(token: Token, request: Request, door: Annotated[Door, BY_LETTER]) -> Response:
+    """`answer` sign (with `name`, `agreed` and the `sha256` of what was read) or decline (`reason`). The same answer twice is one."""
+    found = await opened_signing(door, token, request)
+    if found is None:
+        return _no_such_paper("sign", request)
+    form, back, id = await form_of(found.door), f"/sign/{token}", found.document.id
+    if (page := _unsignable(found, form)) is not None:
+        return page
+    item = _signed(id, found.signer.id, form, _evidence(request, form))
+    done = await found.door.ask(item, key=_attempt_key(f"{id}/{found.signer.id}", form), answer=lambda done: Answer(303, None, back))
+    late = await opened_signing(door, token, request) if done.status_code >= 400 else None
+    return late.page(409, "wrong" if late.state == "open" else "") if late else done
+
+
+def _unsignable(found: OpenedSigning, form: Named) -> Response | None:
+    """The page instead: the same answer was given, nothing is open, or something is missing."""
+    answer, same = form.get("answer", ""), {"sign": ("signed_by_you", "signed"), "decline": ("declined",)}
+    if found.state in same.get(answer, ()):
+        return _see(f"/sign/{found.token}")
+    if found.state != "open":
+        return found.page(409)
+    if answer not in same:
+        return found.page(422, "wrong")
+    if _too_long(form):
+        return found.page(422, "too_long")
+    return _missing_of_signature(found, form) if answer == "sign" else None
+
+
+def _missing_of_signature(found: OpenedSigning, form: Named) -> Response | None:
+    if not _typed(form, "name"):
+        return found.page(422, "name_missing")
+    if not _is_on(form, "agreed"):
+        return found.page(422, "not_agreed")
+    return found.page(422, "file_differs") if form.get("sha256") != found.document.file_sha256 else None
+
+
+def _signed(id: str, signer_id: str, form: Named, evidence: Evidence) -> Addressed[Any]:
+    reason, read = _typed(form, "reason"), form.get("sha256", "")
+
+    def answer(seen: Any) -> Sign | Decline:
+        if form["answer"] == "sign":
+            return Sign(signer_id, Signature(seen.now, evidence, read), BY_CUSTOMER)
+        return Decline(signer_id, seen.now, reason, BY_CUSTOMER)
+
+    return Addressed(SIGN_DOCUMENT, id, answer)
 
 
 # ------------------------------------------------------------------------------------------- the test provider's page

@@ -11,13 +11,14 @@ from services.billing.domain.invoice import INVOICE
 from services.billing.domain.payment import GIVE_BACK, PAYMENT, Payment, PaymentEvent, RefundAsked
 from services.billing.domain.payment_document import DOCUMENTS, DocumentsEvent, PaymentDocuments, PaymentLinkCreated
 from services.billing.domain.provider_event import PROVIDER_EVENT
-from services.billing.domain.quote import QUOTE
+from services.billing.domain.quote import QUOTE, Quote, QuoteEvent, QuoteSent
 from services.billing.domain.series import SERIES
-from services.billing.domain.sign_document import SIGN_DOCUMENT
+from services.billing.domain.sign_document import SIGN_DOCUMENT, SignDocument, SignDocumentSent, SignEvent
 from shared.es.recorded import Recorded
 from shared.messaging.handler import Effect, Handler
 
 WEBHOOK, REFUND, LINK_EXPIRY = "provider_webhook", "provider_refund", "link_expiry"
+QUOTE_EXPIRY, SIGN_EXPIRY = "quote_expiry", "sign_expiry"
 
 
 def webhook_owed(checkout: Checkout, recorded: Recorded[CheckoutEvent]) -> Effect | None:
@@ -67,14 +68,29 @@ def link_expires(documents: PaymentDocuments, recorded: Recorded[DocumentsEvent]
     return Effect(LINK_EXPIRY, str(recorded.id), request, e.link.expires_at)
 
 
+def quote_expires(quote: Quote, recorded: Recorded[QuoteEvent]) -> Effect | None:
+    """A quote that is good until a day ends with it, if nobody has answered."""
+    e = recorded.event
+    if not isinstance(e, QuoteSent) or e.expires_at is None:
+        return None
+    return Effect(QUOTE_EXPIRY, str(recorded.id), {"quote": quote.id}, e.expires_at)
+
+
+def signing_expires(document: SignDocument, recorded: Recorded[SignEvent]) -> Effect | None:
+    e = recorded.event
+    if not isinstance(e, SignDocumentSent):
+        return None
+    return Effect(SIGN_EXPIRY, str(recorded.id), {"document": document.id}, e.expires_at)
+
+
 HANDLERS = (
     Handler(INVOICE, publications.of_invoice, (views.invoices, views.invoice_allocations)),
     Handler(PAYMENT, publications.of_payment, (views.payments,), refund_asked),
     Handler(DOCUMENTS, publications.of_documents, (views.payment_documents, views.pay_tokens), link_expires),
     Handler(CREDIT_NOTE, publications.of_credit_note, (views.credit_notes,)),
     Handler(SERIES, views=(views.number_series,)),
-    Handler(QUOTE, publications.of_quote, (views.quotes,)),
-    Handler(SIGN_DOCUMENT, publications.of_sign_document, (views.sign_documents,)),
+    Handler(QUOTE, publications.of_quote, (views.quotes, views.quote_tokens, views.quote_conversions), quote_expires),
+    Handler(SIGN_DOCUMENT, publications.of_sign_document, (views.sign_documents, views.sign_tokens), signing_expires),
     Handler(PROVIDER_EVENT, views=(views.provider_events,)),
     Handler(CHECKOUT, views=(views.checkouts,), effect=webhook_owed),
 )

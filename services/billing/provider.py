@@ -22,6 +22,8 @@ from services.billing.domain.money import Money, minor_units
 from services.billing.domain.origin import BY_ITSELF
 from services.billing.domain.payment import PAYMENT, RefuseRefund
 from services.billing.domain.payment_document import DOCUMENTS, ExpireLink
+from services.billing.domain.quote import QUOTE, ExpireQuote
+from services.billing.domain.sign_document import SIGN_DOCUMENT, ExpireSignDocument
 from services.billing.settings import settings
 from shared.es.addressed import Addressed
 from shared.es.errors import Rejected
@@ -262,9 +264,19 @@ def expire_link(claimed: Claimed, performed: Performed) -> Addressed[Any]:
     return Addressed(DOCUMENTS, r["documents"], ExpireLink(r["document_id"], r["token_hash"], BY_ITSELF))
 
 
+def expire_quote(claimed: Claimed, performed: Performed) -> Addressed[Any]:
+    return Addressed(QUOTE, claimed.request["quote"], ExpireQuote(BY_ITSELF))
+
+
+def expire_signing(claimed: Claimed, performed: Performed) -> Addressed[Any]:
+    return Addressed(SIGN_DOCUMENT, claimed.request["document"], lambda seen: ExpireSignDocument(seen.now, BY_ITSELF))
+
+
 EFFECTS = (
     EffectKind("provider_webhook", send_webhook, send_webhook, nothing_more, unknown="again", by_tenants_clock=True),
     EffectKind("provider_refund", give_back, rehearse_giving_back, settle, unknown="again", given_up="unknown"),
     EffectKind("link_expiry", come_due, come_due, expire_link, unknown="again", by_tenants_clock=True),
+    EffectKind("quote_expiry", come_due, come_due, expire_quote, unknown="again", by_tenants_clock=True),
+    EffectKind("sign_expiry", come_due, come_due, expire_signing, unknown="again", by_tenants_clock=True),
 )
 """A rehearsal tenant's refunds go to the test provider whatever the payment says; the test provider's webhooks stay in the house."""

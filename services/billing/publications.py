@@ -4,9 +4,8 @@ An event that nobody outside needs is not published. Each contract carries the e
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, date, datetime
-from typing import Any, TypedDict
+from typing import Any, TypedDict, assert_never
 from uuid import UUID
 
 from services.billing.domain import credit_note as cn
@@ -15,9 +14,10 @@ from services.billing.domain import payment as pay
 from services.billing.domain import payment_document as doc
 from services.billing.domain import quote as quo
 from services.billing.domain import sign_document as sig
-from services.billing.domain.money import amount_text
+from services.billing.domain.money import Line, amount_text, decimal_text
 from services.billing.domain.origin import Asked, Origin
-from shared.contracts import billing, common
+from services.billing.domain.public_link import Addressee, SecretLink
+from shared.contracts import billing, common, deals
 from shared.es.errors import Rejected
 from shared.es.recorded import Recorded
 from shared.messaging.contract import Contract
@@ -324,33 +324,140 @@ def _provider_refused(p: pay.Payment, e: pay.RefundRefused) -> Contract | None:
 # -------------------------------------------------------------------------------------------- quotes and signatures
 
 
+class OfQuote(Known):
+    quote_id: str
+    deal_id: str | None
+    number: str | None
+    title: str
+    total: common.Money
+    responsible_id: str | None
+    valid_until: str | None
+
+
 def of_quote(q: quo.Quote, recorded: Recorded[quo.QuoteEvent]) -> Contract | None:
-    contract: Callable[..., Contract] = {quo.QuoteCreated: billing.QuoteCreated, quo.QuoteCancelled: billing.QuoteCancelled}[
-        type(recorded.event)
-    ]
-    return contract(
-        **_known(recorded.event, recorded.event.asked, q.record_key),
-        quote_id=q.id,
-        deal_id=q.deal_id,
-        number=q.number,
+    e = recorded.event
+    known = _of_quote(q, e)
+    match e:
+        case quo.QuoteCreated():
+            return billing.QuoteCreated(**known)
+        case quo.QuoteSent():
+            return billing.QuoteSent(**known, addressee=_addressee(e.addressee, e.link), mailed=e.mail)
+        case quo.QuoteAccepted():
+            return billing.QuoteAccepted(**known)
+        case quo.QuoteDeclined():
+            return billing.QuoteDeclined(**known, reason=e.answered.reason or None)
+        case quo.QuoteExpired():
+            return billing.QuoteExpired(**known)
+        case quo.QuoteCancelled():
+            return billing.QuoteCancelled(**known)
+        case quo.QuoteConverted(target="deal"):
+            return _deal_of_quote(q, e)
+        case _:
+            return None
+
+
+def _of_quote(q: quo.Quote, e: quo.QuoteEvent) -> OfQuote:
+    return {
+        **_known(e, e.asked, q.record_key),
+        "quote_id": q.id,
+        "deal_id": q.deal_id,
+        "number": q.number,
+        "title": q.title,
+        "total": money(q.totals.gross, q.currency),
+        "responsible_id": q.responsible_id,
+        "valid_until": _date(q.valid_until),
+    }
+
+
+def _addressee(whom: Addressee, link: SecretLink) -> billing.Addressee | None:
+    """None where nobody is linked to whom it could be addressed."""
+    if not (whom.contact_id or whom.company_id or whom.employee_id):
+        return None
+    ids = {"contact_id": whom.contact_id, "company_id": whom.company_id, "employee_id": whom.employee_id}
+    return billing.Addressee(name=whom.name, language=whom.language, url=link.url, **ids)
+
+
+def _deal_of_quote(q: quo.Quote, e: quo.QuoteConverted) -> Contract:
+    """A quote becomes a deal: deals is asked for it, with what was offered (S45)."""
+    fields = deals.PartialDealFields(
         title=q.title,
-        total=money(q.totals.gross, q.currency),
         responsible_id=q.responsible_id,
-        valid_until=_date(q.valid_until),
+        contact_ids=(q.customer.contact_id,) if q.customer.contact_id else None,
+        primary_contact_id=q.customer.contact_id,
+        company_id=q.customer.company_id,
+        currency=q.currency,
+        amount_mode="from_lines",
+        prices_include_tax=q.prices_include_tax,
+        lines=tuple(_line(line, q.currency) for line in q.lines),
     )
+    return deals.CreateDeal(
+        request_id=e.made_id,
+        origin=origin_of(e.asked.origin),
+        deal_id=e.made_id,
+        pipeline_id=e.pipeline_id or "",
+        stage_id=e.stage_id,
+        fields=fields,
+        automation="on",
+        quote_id=q.id,
+    )
+
+
+def _line(line: Line, currency: str) -> common.Line:
+    return common.Line(
+        line_id=line.line_id,
+        product_code=line.product_code,
+        name=line.name,
+        quantity=decimal_text(line.quantity),
+        unit_price=amount_text(line.unit_price, currency),
+        discount_percent=decimal_text(line.discount_percent),
+        tax_rate=decimal_text(line.tax_rate),
+    )
+
+
+class OfSignDocument(Known):
+    sign_document_id: str
+    deal_id: str
+    title: str
+    status: str
+    signer: str | None
+    responsible_id: str | None
 
 
 def of_sign_document(d: sig.SignDocument, recorded: Recorded[sig.SignEvent]) -> Contract | None:
-    created = isinstance(recorded.event, sig.SignDocumentCreated)
-    contract = billing.SignDocumentCreated if created else billing.SignDocumentCancelled
-    return contract(
-        **_known(recorded.event, recorded.event.asked, d.deal_id),
-        sign_document_id=d.id,
-        deal_id=d.deal_id,
-        title=d.title,
-        status=d.status,
-        at=_instant(recorded.event.at),
-    )
+    e = recorded.event
+    if isinstance(e, sig.SignatureGiven):
+        return None
+    known, at = _of_sign_document(d, e), _instant(e.at)
+    match e:
+        case sig.SignDocumentCreated():
+            return billing.SignDocumentCreated(**known, at=at)
+        case sig.SignDocumentSent():
+            links = (_addressee(s.addressee, s.link) for s in e.signers if s.addressee and s.link)
+            signers = tuple(link for link in links if link)
+            return billing.SignDocumentSent(**known, at=at, signers=signers, expires_at=_instant(e.expires_at), mailed=e.mail)
+        case sig.SignDocumentSigned():
+            return billing.SignDocumentSigned(**known, at=at)
+        case sig.SignDocumentDeclined():
+            return billing.SignDocumentDeclined(**known, at=at, reason=e.reason or None)
+        case sig.SignDocumentExpired():
+            return billing.SignDocumentExpired(**known, at=at)
+        case sig.SignDocumentCancelled():
+            return billing.SignDocumentCancelled(**known, at=at)
+        case _:
+            assert_never(e)
+
+
+def _of_sign_document(d: sig.SignDocument, e: sig.SignEvent) -> OfSignDocument:
+    who = d.signer(e.signer_id) if isinstance(e, sig.SignDocumentSigned | sig.SignDocumentDeclined) else None
+    return {
+        **_known(e, e.asked, d.deal_id),
+        "sign_document_id": d.id,
+        "deal_id": d.deal_id,
+        "title": d.title,
+        "status": d.status,
+        "signer": who.addressee.name if who and who.addressee else None,
+        "responsible_id": d.responsible_id,
+    }
 
 
 # --------------------------------------------------------------------------------------------------------- refusals

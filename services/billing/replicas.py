@@ -9,6 +9,8 @@ from typing import Any
 from sqlalchemy import JSON, Boolean, Column, Index, Text
 
 from services.billing.domain.customer import CompanyCard, DetailsCard, PersonCard
+from services.billing.domain.money import lines_of, minor_units
+from services.billing.domain.sign_templates import Wares
 from shared.contracts import deals, scheduler
 from shared.es.view import Row, SqlFinder, state_table
 from shared.messaging.directory import rehearsal_clocks, replicated_directory
@@ -97,6 +99,26 @@ DEALS = Replica(
         deals.DealRestored: lambda row, e: row and replace(row, deleted=False),
     },
 )
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A product row as the replica holds it."""
+
+    line_id: str
+    name: str
+    quantity: str
+    unit_price: str
+    tax_rate: str
+    product_code: str | None = None
+    discount_percent: str = "0"
+
+
+def wares_of(deal: Deal) -> Wares:
+    """What the deal sells, in minor units. Raises Rejected for rows that are none."""
+    lines = lines_of([_Row(**line) for line in deal.lines], deal.currency)
+    return Wares(deal.currency, deal.prices_include_tax, lines, minor_units(deal.amount, deal.currency))
+
 
 PIPELINES_TABLE = state_table(
     "pipelines_v1", Column("expire_links_on_lost", Boolean, nullable=False), Column("language", Text, nullable=False)
@@ -293,7 +315,7 @@ where not d.removed order by d.is_default desc, d.id
 
 
 def _person(row: Row) -> PersonCard:
-    return PersonCard(row["id"], row["first_name"], row["last_name"], row["email"])
+    return PersonCard(row["id"], row["first_name"], row["last_name"], row["email"], row["language"])
 
 
 def _firm(row: Row) -> CompanyCard:

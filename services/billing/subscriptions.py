@@ -7,14 +7,14 @@ from datetime import datetime
 from typing import Any
 
 from services.billing import replicas, views
-from services.billing.desk import asks
+from services.billing.desk import asks, offers
 from services.billing.domain.customer import Customer
 from services.billing.domain.invoice import CreateInvoice
 from services.billing.domain.limits import NAME, ORDER_ID, TITLE, limited
 from services.billing.domain.money import known_currency, lines_of, minor_units, money_of, totals_of
 from services.billing.domain.origin import Asked, Origin
 from services.billing.domain.payment_document import DOCUMENTS, CancelDocument, ExpireLinks, NewDocument
-from services.billing.domain.quote import QUOTE, CancelQuote, CreateQuote
+from services.billing.domain.quote import QUOTE, CancelQuote, CreateQuote, UndoConversion
 from services.billing.domain.series import INVOICES
 from services.billing.domain.sign_document import SIGN_DOCUMENT, CancelSignDocument, CreateSignDocument
 from services.billing.views import DocumentCard, InvoiceCard
@@ -226,7 +226,7 @@ def create_sign_document(message: Message[billing.CreateSignDocument], facts: Fa
         facts.now,
         asked_of(body),
     )
-    return [Addressed(SIGN_DOCUMENT, body.sign_document_id, command)]
+    return offers.create_sign_document(command)
 
 
 def cancel_sign_document(message: Message[billing.CancelSignDocument], facts: Facts) -> Commands:
@@ -235,7 +235,21 @@ def cancel_sign_document(message: Message[billing.CancelSignDocument], facts: Fa
     return [Addressed(SIGN_DOCUMENT, body.sign_document_id, command)]
 
 
+def deal_refused(message: Message[deals.CommandRejected], facts: Facts) -> Commands:
+    """The deal that a quote was to become: the quote can be converted once more."""
+    body = message.body
+    quote = next((facts.one(views.QUOTE_OF_MADE, id) for id in _refused(message)), None)
+    if quote is None:
+        return []
+    return [Addressed(QUOTE, quote, UndoConversion(body.request_id or "", body.code, body.detail, Asked(origin_of(body.origin))))]
+
+
 # ------------------------------------------------------------------------------------------------------------- needs
+
+
+def _refused(message: Message[deals.CommandRejected]) -> list[str]:
+    """Most refusals answer somebody else."""
+    return _ids(message.body.request_id) if message.body.command_type == deals.CreateDeal.type else []
 
 
 def _deal(message: Message[Any]) -> list[str]:
@@ -283,5 +297,6 @@ SUBSCRIPTIONS: tuple[Subscription[Any], ...] = (
     Subscription(billing.CancelQuote, cancel_quote),
     Subscription(billing.CreateSignDocument, create_sign_document),
     Subscription(billing.CancelSignDocument, cancel_sign_document),
+    Subscription(deals.CommandRejected, deal_refused, (Need(views.QUOTE_OF_MADE, _refused),)),
     Subscription(deals.StageChanged, expire_links_of_lost_deal, (Need(replicas.PIPELINES, _pipeline),)),
 )

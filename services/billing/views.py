@@ -26,7 +26,7 @@ from sqlalchemy import (
 )
 
 from services.billing.domain import invoice as inv
-from services.billing.domain import payment_document
+from services.billing.domain import payment_document, quote, sign_document
 from services.billing.domain.checkout import Checkout
 from services.billing.domain.credit_note import CreditNote
 from services.billing.domain.customer import Customer
@@ -416,6 +416,32 @@ def quote_row(q: Quote, recorded: Recorded[Any]) -> Row:
 
 quotes: StateView[Quote] = StateView(QUOTES, quote_row)
 
+QUOTE_TOKENS = history_table("quote_tokens_v1", Column("token_hash", Text, nullable=False), Index("quote_tokens_v1_hash", "token_hash"))
+"""Where the link of a sent quote leads; the token itself is not kept here."""
+
+
+def quote_token_rows(q: Quote, recorded: Recorded[quote.QuoteEvent]) -> Iterable[Row]:
+    event = recorded.event
+    return [{"token_hash": event.link.token_hash}] if isinstance(event, quote.QuoteSent) else []
+
+
+quote_tokens: HistoryView[Quote, quote.QuoteEvent] = HistoryView(QUOTE_TOKENS, quote_token_rows)
+
+QUOTE_CONVERSIONS = history_table(
+    "quote_conversions_v1",
+    Column("made_id", Text, nullable=False),
+    Index("quote_conversions_v1_made", "tenant", "made_id"),
+)
+"""Which quote an invoice or a deal was made from."""
+
+
+def conversion_rows(q: Quote, recorded: Recorded[quote.QuoteEvent]) -> Iterable[Row]:
+    event = recorded.event
+    return [{"made_id": event.made_id}] if isinstance(event, quote.QuoteConverted) else []
+
+
+quote_conversions: HistoryView[Quote, quote.QuoteEvent] = HistoryView(QUOTE_CONVERSIONS, conversion_rows)
+
 SIGN_DOCUMENTS = state_table(
     "sign_documents_v1",
     Column("deal_id", Text, nullable=False),
@@ -434,6 +460,24 @@ def sign_document_row(d: SignDocument, recorded: Recorded[Any]) -> Row:
 
 
 sign_documents: StateView[SignDocument] = StateView(SIGN_DOCUMENTS, sign_document_row)
+
+SIGN_TOKENS = history_table(
+    "sign_tokens_v1",
+    Column("token_hash", Text, nullable=False),
+    Column("signer_id", Text, nullable=False),
+    Index("sign_tokens_v1_hash", "token_hash"),
+)
+"""Whose page a link leads to; the token itself is not kept here."""
+
+
+def sign_token_rows(d: SignDocument, recorded: Recorded[sign_document.SignEvent]) -> Iterable[Row]:
+    event = recorded.event
+    if not isinstance(event, sign_document.SignDocumentSent):
+        return []
+    return [{"token_hash": s.link.token_hash, "signer_id": s.id} for s in event.signers if s.link]
+
+
+sign_tokens: HistoryView[SignDocument, sign_document.SignEvent] = HistoryView(SIGN_TOKENS, sign_token_rows)
 
 # ---------------------------------------------------------------------------------------------------------- finders
 
@@ -500,6 +544,8 @@ PREPAID_OF_DEAL = by_column("prepaid of deal", PAYMENTS, "deal_id", payment_card
 PAYMENTS_OF_INVOICE = by_column(
     "payments of invoice", INVOICE_ALLOCATIONS, "id", _payment_id, where="t.kind = 'allocated'", order="t.version"
 )
+QUOTE_OF_MADE = by_column("quote of what was made", QUOTE_CONVERSIONS, "made_id", lambda row: str(row["id"]))
+"""The quote that an invoice or a deal was made from."""
 OPEN_QUOTES_OF_DEAL = by_column(
     "open quotes of deal", QUOTES, "deal_id", lambda row: str(row["id"]), where="t.status in ('draft', 'sent')", order="t.created_at"
 )

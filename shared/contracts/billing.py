@@ -47,6 +47,19 @@ class Totals(Value):
     by_rate: tuple[TaxOfRate, ...]
 
 
+class Addressee(Value):
+    """Who gets a paper's link, and in which language. Exactly one of the ids is given; its address stands in no message.
+
+    The URL is a secret of who gets it and the company."""
+
+    name: str
+    language: str
+    url: str
+    contact_id: Uuid | None = None
+    company_id: Uuid | None = None
+    employee_id: Uuid | None = None
+
+
 # Commands
 
 
@@ -211,15 +224,22 @@ class QuoteCreated(QuoteFact, type="billing.QuoteCreated.v1", topic=EVENTS, key=
 
 
 class QuoteSent(QuoteFact, type="billing.QuoteSent.v1", topic=EVENTS, key=("record_key",)):
-    """A quote went to the customer. Heard by deals."""
+    """A quote went to the customer, who reads and answers it at `addressee.url`. Heard by deals, notifications.
+
+    `mailed`: notifications mails the link; otherwise somebody hands it over."""
+
+    addressee: Addressee | None = None
+    mailed: bool = False
 
 
 class QuoteAccepted(QuoteFact, type="billing.QuoteAccepted.v1", topic=EVENTS, key=("record_key",)):
-    """The customer said yes. Heard by deals."""
+    """The customer said yes. Heard by deals, notifications."""
 
 
 class QuoteDeclined(QuoteFact, type="billing.QuoteDeclined.v1", topic=EVENTS, key=("record_key",)):
-    """The customer said no. Heard by deals."""
+    """The customer said no. Heard by deals, notifications."""
+
+    reason: str | None = None
 
 
 class QuoteExpired(QuoteFact, type="billing.QuoteExpired.v1", topic=EVENTS, key=("record_key",)):
@@ -459,7 +479,7 @@ class PaymentRefunded(MoneyBackFact, type="billing.PaymentRefunded.v1", topic=EV
 
 
 class RefundUnanswered(BillingFact, type="billing.RefundUnanswered.v1", topic=EVENTS, key=("record_key",)):
-    """A provider never answered whether it gave money back; a person has to find out (R10). Heard by notifications.
+    """A provider never answered whether it gave money back; a person has to find out (R10). Heard by deals, notifications.
 
     PaymentRefunded follows, or the refusal of whoever asked."""
 
@@ -480,7 +500,7 @@ class PaymentReversed(MoneyBackFact, type="billing.PaymentReversed.v1", topic=EV
 
 
 class SignDocumentFact(BillingFact):
-    """A document to be signed. `at` is when it happened."""
+    """A document to be signed. `at` is when it happened; `signer` is the name of who did it."""
 
     sign_document_id: Uuid
     deal_id: Uuid
@@ -488,6 +508,7 @@ class SignDocumentFact(BillingFact):
     status: str
     signer: str | None = None
     at: Instant
+    responsible_id: Uuid | None = None
 
 
 class SignDocumentCreated(SignDocumentFact, type="billing.SignDocumentCreated.v1", topic=EVENTS, key=("record_key",)):
@@ -495,15 +516,23 @@ class SignDocumentCreated(SignDocumentFact, type="billing.SignDocumentCreated.v1
 
 
 class SignDocumentSent(SignDocumentFact, type="billing.SignDocumentSent.v1", topic=EVENTS, key=("record_key",)):
-    """It went to its signers. Heard by deals."""
+    """It went to its signers, each of whom signs at a URL of his own. Heard by deals, notifications.
+
+    `mailed`: notifications mails the links; otherwise somebody hands them over."""
+
+    signers: tuple[Addressee, ...] = ()
+    expires_at: Instant | None = None
+    mailed: bool = False
 
 
 class SignDocumentSigned(SignDocumentFact, type="billing.SignDocumentSigned.v1", topic=EVENTS, key=("record_key",)):
-    """The last signer signed. Heard by automation, deals."""
+    """The last signer signed. Heard by automation, deals, notifications."""
 
 
 class SignDocumentDeclined(SignDocumentFact, type="billing.SignDocumentDeclined.v1", topic=EVENTS, key=("record_key",)):
-    """A signer said no. Heard by deals."""
+    """A signer said no. Heard by deals, notifications."""
+
+    reason: str | None = None
 
 
 class SignDocumentExpired(SignDocumentFact, type="billing.SignDocumentExpired.v1", topic=EVENTS, key=("record_key",)):

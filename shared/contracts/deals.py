@@ -676,4 +676,4 @@ class CredentialRevoked(Fact, type="deals.CredentialRevoked.v1", topic=EVENTS, k
 
 
 class CommandRejected(Rejection, type="deals.CommandRejected.v1", topic=EVENTS, key=("record_key",)):
-    """Deals refused a command. Heard by automation, deals (list of refusals), outside."""
+    """Deals refused a command. Heard by automation, billing, deals (list of refusals), outside."""

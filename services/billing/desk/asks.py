@@ -472,14 +472,16 @@ def _release(invoice_id: str, deal_id: str | None, payment_id: str, reason: Any,
 
 
 def create_quote(command: CreateQuote, valid_for_days: int | None, tenant: UUID) -> Item:
-    """Refused: `nothing_to_quote`, `open_exists`."""
+    """Whoever is responsible for the deal is for its quote, unless somebody is named. Refused: `nothing_to_quote`, `open_exists`."""
     deal_id = command.deal_id
-    finds: Finds = ((replicas.TENANTS, str(tenant)), *(((views.OPEN_QUOTES_OF_DEAL, deal_id),) if deal_id else ()))
+    deal: Finds = ((views.OPEN_QUOTES_OF_DEAL, deal_id), (replicas.DEALS, deal_id)) if deal_id else ()
+    finds: Finds = ((replicas.TENANTS, str(tenant)), *deal)
 
     def create(seen: Facts) -> CreateQuote:
         other = tuple(q for q in seen.all(views.OPEN_QUOTES_OF_DEAL, deal_id) if q != command.quote_id) if deal_id else ()
         until = None if valid_for_days is None else today(seen) + timedelta(days=valid_for_days)
-        return replace(command, at=seen.now, other_open=other, valid_until=until)
+        who = command.responsible_id or responsible_seen(seen, deal_id)
+        return replace(command, at=seen.now, other_open=other, valid_until=until, responsible_id=who)
 
     return (Addressed(QUOTE, command.quote_id, create, (), f"open-quotes/{deal_id}" if deal_id else None, finds),)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
 from html import escape
-from typing import Literal
+from typing import Literal, Protocol
 
 from services.billing.domain.checkout import Checkout
 from services.billing.domain.money import Line, Money, RateTotal, amount_text, decimal_text
@@ -27,6 +27,8 @@ STYLE = (
     "button{font:inherit;padding:.6rem 1.2rem;border:0;border-radius:6px;background:#1554d1;color:#fff;margin:.2rem .2rem .2rem 0}"
     "button.other{background:#e3e6ec;color:#1d2433}fieldset{border:1px solid #e3e6ec;border-radius:6px;margin:1rem 0}"
     "input[type=text],input[type=number]{font:inherit;width:7rem}label{display:block}.state{font-weight:600}"
+    "input.wide{width:100%;box-sizing:border-box}pre{white-space:pre-wrap;font:inherit;background:#f4f5f7;padding:1rem;border-radius:6px}"
+    ".hash{font:12px monospace;color:#5a6478;overflow-wrap:anywhere}"
 )
 _STYLE_HASH = base64.b64encode(sha256(STYLE.encode()).digest()).decode()
 
@@ -122,6 +124,21 @@ def shown_amount(money: Money, language: str) -> str:
 # ---------------------------------------------------------------------------------------------------- the pay page
 
 
+class Priced(Protocol):
+    """What has product rows, their taxes and a total."""
+
+    @property
+    def currency(self) -> str: ...
+    @property
+    def lines(self) -> Sequence[Line]: ...
+    @property
+    def prices_include_tax(self) -> bool: ...
+    @property
+    def taxes(self) -> Sequence[RateTotal]: ...
+    @property
+    def total(self) -> int: ...
+
+
 @dataclass(frozen=True, slots=True)
 class PayPage:
     """What the page behind a link shows. `due`: what can be paid now. `action`: where the button leads."""
@@ -147,7 +164,7 @@ def pay_page(page: PayPage, language: str) -> str:
     until = f"<p>{t['good_until']} {page.expires_at:%Y-%m-%d}</p>" if page.expires_at else ""
     body = (
         f"<h1>{escape(page.title)}</h1><p class=seller>{t['to']} {escape(page.seller)}</p>"
-        f"{_rows(page, language)}"
+        f"{rows(page, language)}"
         + (f"<p>{t['paid_so_far']}: {shown_amount(Money(paid, page.currency), language)}</p>" if paid > 0 else "")
         + f"<p>{t['due']}: <span class=due>{shown_amount(Money(page.due, page.currency), language)}</span></p>"
         f"<p class=state data-state={page.state}>{t['state']}: {escape(t[page.state])}</p>{until}"
@@ -157,21 +174,22 @@ def pay_page(page: PayPage, language: str) -> str:
     return document(page.title, body, language, test=page.test)
 
 
-def _rows(page: PayPage, language: str) -> str:
+def rows(page: Priced, language: str) -> str:
+    """The table of what it is for."""
     t = TEXTS[language]
-    rows = "".join(
+    shown = "".join(
         f"<tr><td>{escape(line.name)}<td class=n>{decimal_text(line.quantity)}"
         f"<td class=n>{shown_amount(Money(line.total, page.currency), language)}"
         for line in page.lines
     )
     total = shown_amount(Money(page.total, page.currency), language)
     return (
-        f"<table><thead><tr><th>{t['item']}<th class=n>{t['quantity']}<th class=n>{t['price']}</thead><tbody>{rows}</tbody>"
+        f"<table><thead><tr><th>{t['item']}<th class=n>{t['quantity']}<th class=n>{t['price']}</thead><tbody>{shown}</tbody>"
         f"<tfoot>{_taxes(page, language)}<tr><th>{t['total']}<th><th class=n>{total}</tfoot></table>"
     )
 
 
-def _taxes(page: PayPage, language: str) -> str:
+def _taxes(page: Priced, language: str) -> str:
     name = TEXTS[language]["tax_within" if page.prices_include_tax else "tax_on_top"]
     return "".join(
         f"<tr><td>{name} {decimal_text(r.rate)} %<td><td class=n>{shown_amount(Money(r.tax, page.currency), language)}"

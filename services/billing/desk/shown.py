@@ -12,9 +12,9 @@ from services.billing.domain.invoice import Invoice
 from services.billing.domain.money import Line, Totals, amount_text, decimal_text
 from services.billing.domain.payment import Allocation, Payment, Refund
 from services.billing.domain.payment_document import Document, PaymentDocuments
-from services.billing.domain.quote import Quote
+from services.billing.domain.quote import Answered, Quote
 from services.billing.domain.series import NumberSeries
-from services.billing.domain.sign_document import SignDocument
+from services.billing.domain.sign_document import SignDocument, Signer
 
 Json = dict[str, Any]
 Row = Mapping[str, Any]
@@ -82,6 +82,7 @@ def invoice(i: Invoice, current: Buyer | None = None) -> Json:
         "due_in_days": i.due_days,
         "paid_at": i.paid_at if i.epoch_open else None,
         "origin_rule_id": i.origin_rule_id,
+        "quote_id": i.quote_id,
         "created_at": i.created_at,
     }
 
@@ -230,8 +231,20 @@ def quote(q: Quote) -> Json:
         "totals": totals(q.totals, q.currency),
         "total": money(q.totals.gross, q.currency),
         "valid_until": q.valid_until,
+        "buyer": buyer(q.buyer),
+        "link": {"url": q.link.url, "expires_at": q.expires_at} if q.link else None,
+        "mailed": q.mailed,
+        "sent_at": q.sent_at,
+        "answer": _answer(q.answered),
+        "invoice_id": q.made.get("invoice"),
+        "converted_deal_id": q.made.get("deal"),
         "created_at": q.created_at,
     }
+
+
+def _answer(a: Answered | None) -> Json | None:
+    """What the customer said; `by` is the name typed on the page, null where an employee recorded it."""
+    return {"at": a.at, "by": a.evidence.name if a.evidence else None, "reason": a.reason or None} if a else None
 
 
 def quote_row(row: Row) -> Json:
@@ -249,10 +262,23 @@ def sign_document(d: SignDocument) -> Json:
         "title": d.title,
         "responsible_id": d.responsible_id,
         "customer": customer(d.customer),
-        "signers": [{"contact_id": s.contact_id, "signed_at": s.signed_at} for s in d.signers],
+        "signers": [_signer(s) for s in d.signers],
         "fields": dict(d.fields),
+        "language": d.language if d.file else None,
+        "file_sha256": d.file_sha256,
+        "mailed": d.mailed,
+        "sent_at": d.sent_at,
+        "expires_at": d.expires_at,
+        "declined": asdict(d.declined) if d.declined else None,
         "created_at": d.created_at,
     }
+
+
+def _signer(s: Signer) -> Json:
+    """With the evidence of the signature, once there is one."""
+    known = {"contact_id": s.contact_id, "employee_id": s.employee_id, "signed_at": s.signed_at}
+    told = {"name": s.addressee.name if s.addressee else None, "url": s.link.url if s.link else None}
+    return {**known, **told, "signature": asdict(s.signature) if s.signature else None}
 
 
 def sign_document_row(row: Row) -> Json:

@@ -55,6 +55,7 @@ class PersonCard:
     first_name: str
     last_name: str
     email: str
+    language: str | None = None
 
     @property
     def name(self) -> str:

@@ -96,6 +96,8 @@ class Invoice:
     """Somebody worked on it since it was made: edited, issued later, paid, credited."""
     given_back: frozenset[str] = frozenset()
     """Refunds and reversals already applied."""
+    quote_id: str | None = None
+    """The quote it was made from."""
 
     @property
     def exists(self) -> bool:
@@ -180,6 +182,7 @@ class CreateInvoice:
     due_days: int | None = None
     other_open: tuple[str, ...] = ()
     skip_if_open_exists: bool = False
+    quote_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,6 +299,7 @@ class InvoiceCreated:
     source_sequence: int | None = None
     due_days: int | None = None
     other_open: tuple[str, ...] = ()
+    quote_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -508,6 +512,7 @@ def _create(invoice: Invoice, c: CreateInvoice) -> Sequence[InvoiceEvent]:
             c.source_sequence,
             c.due_days,
             c.other_open,
+            c.quote_id,
         )
     ]
 
@@ -695,6 +700,7 @@ def _created(e: InvoiceCreated) -> Invoice:
         due_days=e.due_days,
         asked=e.asked,
         created_at=e.at,
+        quote_id=e.quote_id,
     )
 
 

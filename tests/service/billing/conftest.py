@@ -173,3 +173,17 @@ async def house(empty_house: House) -> House:
         empty_house.record(deal_created(), subject=f"deal/{DEAL}"),
     )
     return empty_house
+
+
+@pytest.fixture
+async def browser(house: House) -> AsyncIterator[httpx.AsyncClient]:
+    """A customer's browser: no credential, no Idempotency-Key, follows nothing by itself."""
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(house.app), base_url=BASE) as found:
+        yield found
+
+
+@pytest.fixture
+async def client(house: House) -> AsyncIterator[httpx.AsyncClient]:
+    """A person in the office who may do everything in billing."""
+    async with house.client(await house.key("billing:read", "billing:write", "payments:refund")) as found:
+        yield found

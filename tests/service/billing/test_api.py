@@ -6,7 +6,6 @@ from typing import Any
 from uuid import uuid4
 
 import httpx
-import pytest
 
 from services.billing.handlers import HANDLERS
 from shared.es.rebuild import rebuild
@@ -15,12 +14,6 @@ from tests.service.house import House, together
 
 LINE = {"name": "Roof tiles", "quantity": "1", "unit_price": "100.00", "tax_rate": "19"}
 WHOM = {"contact_id": PETRA, "company_id": MUSTER}
-
-
-@pytest.fixture
-async def client(house: House) -> Any:
-    async with house.client(await house.key("billing:read", "billing:write", "payments:refund")) as found:
-        yield found
 
 
 async def invoice(client: httpx.AsyncClient, **own: Any) -> dict[str, Any]:

@@ -20,15 +20,8 @@ from services.billing.provider import check_signature, signed
 from services.billing.settings import settings
 from shared.contracts.common import Customer
 from shared.es.errors import Rejected
-from tests.service.billing.conftest import BASE, DEAL, NOW, SECRET, create_invoice, create_link, id_of, line
+from tests.service.billing.conftest import DEAL, NOW, SECRET, create_invoice, create_link, id_of, line
 from tests.service.house import House
-
-
-@pytest.fixture
-async def browser(house: House) -> Any:
-    """A customer's browser: no credential, no Idempotency-Key, follows nothing by itself."""
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(house.app), base_url=BASE) as found:
-        yield found
 
 
 async def link_of(house: House, **own: Any) -> str:

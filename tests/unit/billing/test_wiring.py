@@ -49,7 +49,7 @@ def test_every_event_can_be_read_back(name: str) -> None:
 def test_the_service_is_wired() -> None:
     prepared = prepare(SERVICE)
     assert prepared.topics == ("billing.commands", "deals.events")
-    assert {kind.name for kind in SERVICE.effects} == {"provider_webhook", "provider_refund", "link_expiry"}
+    assert {kind.name for kind in SERVICE.effects} == {"provider_webhook", "provider_refund", "link_expiry", "quote_expiry", "sign_expiry"}
 
 
 def test_a_link_ends_whatever_became_of_the_waiting_for_its_end() -> None:
