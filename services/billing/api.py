@@ -1291,7 +1291,9 @@ async def _preview(door: Door, document: SignDocument) -> str:
     pipeline = await _first(door, select(table.c.language).where(table.c.id == deal["pipeline_id"])) if deal else None
     names = [await _signer_name(door, signer) for signer in document.signers]
     spoken = offers.language_of(pipeline["language"] if pipeline else None, language)
-    return offers.filled(document, seller, await buyer_now(door, document.customer), names, spoken, draft=True)
+    wares = document.wares or (replicas.wares_of(replicas.DEALS.load(deal)) if deal else None)
+    known = replace(document, wares=wares)
+    return offers.filled(known, seller, await buyer_now(door, document.customer), names, spoken, draft=True)
 
 
 async def _signer_name(door: Door, signer: Signer) -> str:

@@ -71,6 +71,7 @@ FACTS = (
     "channel",
     "code",
     "url",
+    "signer",
 )
 """What is worth telling, wherever a message says it."""
 REFS = (
@@ -159,6 +160,7 @@ BILLING: dict[type[Contract], Rows] = {
     billing.OverpaymentRecorded: of_deal("payment", "overpayment"),
     billing.PaymentRefunded: of_deal("payment", "payment_refunded"),
     billing.PaymentReversed: of_deal("payment", "payment_reversed"),
+    billing.RefundUnanswered: of_deal("payment", "refund_unanswered"),
     billing.SignDocumentCreated: of_deal("sign", "sign_created"),
     billing.SignDocumentSent: of_deal("sign", "sign_sent"),
     billing.SignDocumentSigned: of_deal("sign", "sign_signed"),

@@ -103,6 +103,30 @@ CONTACTS: Replica[Contact] = Replica(
     },
 )
 
+COMPANIES_TABLE = state_table("companies_v1", Column("emails", JSON, nullable=False))
+
+
+@dataclass(frozen=True, slots=True)
+class Company:
+    """The addresses of a customer that is a company."""
+
+    emails: list[str]
+
+
+def _company_changed(row: Company | None, e: deals.CompanyFieldsChanged) -> Company | None:
+    change = e.changes.get("emails")
+    return row if row is None or change is None else Company(list(change.after or ()))
+
+
+COMPANIES: Replica[Company] = Replica(
+    COMPANIES_TABLE,
+    Company,
+    {
+        deals.CompanyCreated: lambda row, e: Company(list(e.fields.emails)),
+        deals.CompanyFieldsChanged: _company_changed,
+    },
+)
+
 # ------------------------------------------------------------------------------------------------------------- files
 
 FILES_TABLE = state_table(
@@ -202,6 +226,7 @@ ROOMS: Replica[Room] = Replica(ROOMS_TABLE, Room, {scheduler.RoomAdded: _room, s
 REPLICAS: tuple[Replica[Any] | HistoryReplica, ...] = (
     EMPLOYEES,
     CONTACTS,
+    COMPANIES,
     FILES,
     ACTIVITIES,
     ROOMS,

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from services.notifications import telling, views
+from services.notifications.domain.address import is_email_address
 from services.notifications.domain.delivery import DELIVERY, QueueDelivery
 from services.notifications.domain.endpoint import ENDPOINT
 from services.notifications.domain.notice import (
@@ -24,11 +25,22 @@ from services.notifications.domain.notice import (
 from services.notifications.domain.origin import Origin
 from services.notifications.domain.preferences import Preferences
 from services.notifications.domain.texts import said
-from services.notifications.replicas import ACTIVITIES, EMPLOYEES, FILES, MEMBERS, ROOMS, Activity, Employee
+from services.notifications.replicas import (
+    ACTIVITIES,
+    COMPANIES,
+    CONTACTS,
+    EMPLOYEES,
+    FILES,
+    MEMBERS,
+    ROOMS,
+    TENANTS,
+    Activity,
+    Employee,
+)
 from services.notifications.telling import FINANCE, OPERATORS, Telling, Together, each_once, notice_id, standing_in, tell
 from shared.contracts import automation, billing, common, notifications, scheduler
 from shared.es.addressed import Addressed, Facts
-from shared.es.errors import Fault, Rejected
+from shared.es.errors import Fault, NotYet, Rejected
 from shared.messaging.envelope import Message, instant
 from shared.messaging.subscription import Need, Subscription
 
@@ -356,6 +368,147 @@ def refund_unanswered(message: Message[billing.RefundUnanswered], facts: Facts) 
     return tell(facts, Telling(cause, "refund_unanswered", "money_problem", origin, values, deal(b.deal_id), urgent=True), people)
 
 
+# ------------------------------------------------------------------------------------------- quotes and signatures
+
+
+def quote_sent(message: Message[billing.QuoteSent], facts: Facts) -> Asked:
+    """The customer gets the link."""
+    b = message.body
+    if b.mailed and b.addressee is not None:
+        values = {"number": b.number or "", "title": b.title, "amount": money(b.total)}
+        yield from _link_mailed(message, facts, b.addressee, "your_quote", values, b.valid_until)
+
+
+def sign_document_sent(message: Message[billing.SignDocumentSent], facts: Facts) -> Asked:
+    """Every signer gets a link of his own."""
+    b = message.body
+    for signer in b.signers if b.mailed else ():
+        yield from _link_mailed(message, facts, signer, "to_sign", {"title": b.title}, b.expires_at)
+
+
+def _link_mailed(
+    message: Message[Any], facts: Facts, whom: billing.Addressee, what: str, values: Mapping[str, object], until: str | None
+) -> Asked:
+    """One mail with one link. Whose address is gone since gets none: the responsible person has to hand the link over."""
+    cause, origin, element = message.envelope.id, origin_of(message.body.origin), deal(message.body.deal_id)
+    told = {**values, "name": plain(whom.name), "url": whom.url}
+    address = _address_of(facts, whom)
+    if address is None:
+        news = Telling(f"{cause}/{id_of(whom)}", "link_not_mailed", "document", origin, told, element, urgent=True)
+        yield from tell(facts, news, standing_in(facts, message.body.responsible_id))
+        return
+    words = said(what, whom.language, **told, seller=_seller(facts), until=_until(until, whom.language))
+    responsible = facts.one(EMPLOYEES, message.body.responsible_id) if message.body.responsible_id else None
+    reply_to = responsible.email if responsible is not None and responsible.active else None
+    command = RequestNotice(
+        request_id=None,
+        channel="email",
+        recipient=Recipient(whom.employee_id, address, whom.name),
+        content=Content(words.text, words.title, reply_to=reply_to, language=whom.language),
+        at=facts.now,
+        origin=origin,
+        element=element,
+        importance="customer",
+        topic="document",
+    )
+    yield Addressed(NOTICE, notice_id(cause, id_of(whom), "email"), command)
+
+
+def id_of(whom: billing.Addressee) -> str:
+    return whom.contact_id or whom.company_id or whom.employee_id or ""
+
+
+def _address_of(facts: Facts, whom: billing.Addressee) -> str | None:
+    """Raises NotYet for somebody whom billing has heard of and notifications has not."""
+    if whom.employee_id is not None:
+        person = facts.one(EMPLOYEES, whom.employee_id)
+        addresses = None if person is None else [person.email]
+    else:
+        owner = facts.one(CONTACTS, whom.contact_id) if whom.contact_id else facts.one(COMPANIES, whom.company_id or "")
+        addresses = None if owner is None else owner.emails
+    if addresses is None:
+        raise NotYet(f"{id_of(whom)} is not known to notifications yet")
+    return next((address for address in addresses if is_email_address(address)), None)
+
+
+def _seller(facts: Facts) -> str:
+    tenant = facts.one(TENANTS, str(facts.tenant))
+    return tenant.name if tenant else ""
+
+
+def _until(moment: str | None, language: str) -> str:
+    return said("good_until", language, day=moment[:10]).text if moment else ""
+
+
+def plain(text: str) -> str:
+    """What an outsider typed, on one line, without the marks that would dress a link up as something else."""
+    return " ".join(text.replace("[", "(").replace("]", ")").replace("*", "").split())
+
+
+def quote_accepted(message: Message[billing.QuoteAccepted], facts: Facts) -> Asked:
+    return _answered(message, facts, "quote_accepted", _of_quote(message.body))
+
+
+def quote_declined(message: Message[billing.QuoteDeclined], facts: Facts) -> Asked:
+    return _answered(message, facts, "quote_declined", {**_of_quote(message.body), "reason": plain(message.body.reason or "")})
+
+
+def _of_quote(b: billing.QuoteFact) -> Mapping[str, object]:
+    return {"number": b.number or "", "title": b.title, "amount": money(b.total)}
+
+
+def document_signed(message: Message[billing.SignDocumentSigned], facts: Facts) -> Asked:
+    return _answered(message, facts, "document_signed", _of_document(message.body))
+
+
+def document_declined(message: Message[billing.SignDocumentDeclined], facts: Facts) -> Asked:
+    return _answered(message, facts, "document_declined", {**_of_document(message.body), "reason": plain(message.body.reason or "")})
+
+
+def _of_document(b: billing.SignDocumentFact) -> Mapping[str, object]:
+    return {"title": b.title, "signer": plain(b.signer or "")}
+
+
+def _answered(message: Message[Any], facts: Facts, what: str, values: Mapping[str, object]) -> Asked:
+    """The responsible person, unless it was he who recorded it."""
+    b = message.body
+    if b.responsible_id is not None and _did_it(message, b.responsible_id):
+        return ()
+    news = Telling(message.envelope.id, what, "document", origin_of(b.origin), values, deal(b.deal_id))
+    return tell(facts, news, standing_in(facts, b.responsible_id))
+
+
+def _quoted(message: Message[billing.QuoteSent]) -> list[billing.Addressee]:
+    return [message.body.addressee] if message.body.addressee is not None else []
+
+
+def _signers(message: Message[billing.SignDocumentSent]) -> list[billing.Addressee]:
+    return list(message.body.signers)
+
+
+def _letter(addressees: Callable[[Message[Any]], list[billing.Addressee]]) -> tuple[Need[Message[Any], Any], ...]:
+    """Where the addressees can be reached, who writes to them, and who is told when that does not work."""
+
+    def ids(name: str) -> Keys:
+        return lambda message: [id for whom in addressees(message) if (id := getattr(whom, name)) is not None]
+
+    def involved(message: Message[Any]) -> list[str]:
+        return [*RESPONSIBLE(message), *ids("employee_id")(message)]
+
+    return (
+        *people(involved),
+        Need(CONTACTS, ids("contact_id")),
+        Need(COMPANIES, ids("company_id")),
+        Need(TENANTS, _own_tenant),
+    )
+
+
+def _own_tenant(message: Message[Any]) -> list[str]:
+    return [str(message.envelope.context.tenant)]
+
+
+RESPONSIBLE = field("responsible_id")
+
 # ---------------------------------------------------------------------------------------------------- rules and runs
 
 
@@ -609,6 +762,12 @@ SUBSCRIPTIONS: tuple[Subscription[Any], ...] = (
     Subscription(billing.OverpaymentRecorded, overpaid, people(nobody, FINANCE)),
     Subscription(billing.PaymentUnallocated, unallocated, people(RESPONSIBLE_FOR_DEAL, FINANCE)),
     Subscription(billing.RefundUnanswered, refund_unanswered, people(RESPONSIBLE_FOR_DEAL, FINANCE)),
+    Subscription(billing.QuoteSent, quote_sent, _letter(_quoted)),
+    Subscription(billing.QuoteAccepted, quote_accepted, people(RESPONSIBLE)),
+    Subscription(billing.QuoteDeclined, quote_declined, people(RESPONSIBLE)),
+    Subscription(billing.SignDocumentSent, sign_document_sent, _letter(_signers)),
+    Subscription(billing.SignDocumentSigned, document_signed, people(RESPONSIBLE)),
+    Subscription(billing.SignDocumentDeclined, document_declined, people(RESPONSIBLE)),
     Subscription(automation.RunCompleted, run_completed, (*people(_owner_of_failed), WINDOW_OF_RULE)),
     Subscription(automation.RunBlocked, run_blocked, RUN_FAILED),
     Subscription(automation.RunMissed, run_missed, RUN_FAILED),

@@ -484,14 +484,14 @@ class ContactFieldsChanged(Answer, type="deals.ContactFieldsChanged.v1", topic=E
 
 
 class CompanyCreated(Answer, type="deals.CompanyCreated.v1", topic=EVENTS, key=("company_id",)):
-    """A company exists. Heard by automation, billing."""
+    """A company exists. Heard by automation, billing, notifications."""
 
     company_id: Uuid
     fields: CompanyFields
 
 
 class CompanyFieldsChanged(Answer, type="deals.CompanyFieldsChanged.v1", topic=EVENTS, key=("company_id",)):
-    """Fields of a company have new values. Heard by automation, billing."""
+    """Fields of a company have new values. Heard by automation, billing, notifications."""
 
     company_id: Uuid
     changes: dict[str, Change]

@@ -20,7 +20,7 @@ from services.billing.domain.public_link import Addressee, SecretLink
 from services.billing.domain.quote import QUOTE, ConvertQuote, Quote, SendQuote
 from services.billing.domain.series import INVOICES, QUOTES, SERIES, DrawNumber
 from services.billing.domain.sign_document import SIGN_DOCUMENT, CreateSignDocument, SendSignDocument, SignDocument, Signer
-from services.billing.domain.sign_templates import Filling, text_of
+from services.billing.domain.sign_templates import Filling, Wares, text_of
 from services.billing.settings import settings
 from shared.es.addressed import Addressed, Facts
 from shared.es.errors import Fault, NotYet
@@ -165,15 +165,17 @@ def quote_to_invoice(quote: Quote, invoice_id: str, tenant: UUID, asked: Asked) 
 
 
 def create_sign_document(command: CreateSignDocument) -> Item:
-    """What the deal sells is taken down as it is now (S44). Raises NotYet for a deal that billing has not heard of."""
+    """What the deal sells is taken down as it is now (S44); of a deal that billing has not heard of yet, when it is sent."""
 
     def create(seen: Facts) -> CreateSignDocument:
-        deal = seen.one(replicas.DEALS, command.deal_id)
-        if deal is None:
-            raise NotYet(f"deal {command.deal_id} is not known to billing yet")
-        return replace(command, at=seen.now, wares=replicas.wares_of(deal))
+        return replace(command, at=seen.now, wares=_wares(seen, command.deal_id))
 
     return (Addressed(SIGN_DOCUMENT, command.sign_document_id, create, (), None, ((replicas.DEALS, command.deal_id),)),)
+
+
+def _wares(seen: Facts, deal_id: str) -> Wares | None:
+    deal = seen.one(replicas.DEALS, deal_id)
+    return replicas.wares_of(deal) if deal else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +204,8 @@ def send_sign_document(id: str, whom: Whom, sending: Sending, asked: Asked) -> I
         document, language = seen.state(SIGN_DOCUMENT, id), whom.language(seen)
         addressees = [signer_to_write_to(seen, signer, language) for signer in whom.signers]
         seller, buyer = _tenant(seen)[0], asks.buyer_seen(seen, whom.customer)
-        text = filled(document, seller, buyer, [a.name for a in addressees], language)
+        known = replace(document, wares=document.wares or _wares(seen, document.deal_id))
+        text = filled(known, seller, buyer, [a.name for a in addressees], language)
         together = tuple(zip(addressees, sending.links, strict=True))
         until = seen.now + timedelta(days=sending.days)
         return SendSignDocument(text, sha256(text.encode()).hexdigest(), language, together, seen.now, until, sending.mail, asked)
@@ -212,7 +215,7 @@ def send_sign_document(id: str, whom: Whom, sending: Sending, asked: Asked) -> I
 
 def filled(document: SignDocument, seller: str, buyer: Buyer, names: Sequence[str], language: str, *, draft: bool = False) -> str:
     """The document's text with everything known now. `names` of the signers."""
-    filling = Filling(document.title, seller, buyer, document.wares, document.fields, names)
+    filling = Filling(document.title, seller, buyer, document.wares or Wares(), document.fields, names)
     return text_of(document.template_code, filling, language, draft=draft)
 
 

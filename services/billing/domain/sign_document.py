@@ -20,7 +20,6 @@ from shared.es.errors import NotFound, Rejected
 Status = Literal["draft", "sent", "signed", "declined", "expired", "cancelled"]
 OPEN: tuple[Status, ...] = ("draft", "sent")
 MOST_SIGNERS = 20
-NO_WARES = Wares()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +64,8 @@ class SignDocument:
     customer: Customer = NOBODY
     signers: tuple[Signer, ...] = ()
     fields: Mapping[str, Any] = field(default_factory=dict)
-    wares: Wares = NO_WARES
+    wares: Wares | None = None
+    """None: its deal was not known yet when it was made; then it is what the deal sells when it is sent."""
     status: Status = "draft"
     touched: bool = False
     asked: Asked = BY_ITSELF
@@ -108,7 +108,7 @@ class CreateSignDocument:
     at: datetime
     asked: Asked
     signers: tuple[Signer, ...] = ()
-    wares: Wares = NO_WARES
+    wares: Wares | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +171,7 @@ class SignDocumentCreated:
     fields: Mapping[str, Any]
     at: datetime
     asked: Asked
-    wares: Wares = NO_WARES
+    wares: Wares | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,7 @@ WORDS: Mapping[str, tuple[str, str]] = {
     "quote_created": ("Angebot {number} angelegt, {total}", "Quote {number} created, {total}"),
     "quote_sent": ("Angebot {number} verschickt", "Quote {number} sent"),
     "quote_accepted": ("Angebot {number} angenommen", "Quote {number} accepted"),
-    "quote_declined": ("Angebot {number} abgelehnt", "Quote {number} declined"),
+    "quote_declined": ("Angebot {number} abgelehnt: {reason}", "Quote {number} declined: {reason}"),
     "quote_expired": ("Angebot {number} abgelaufen", "Quote {number} expired"),
     "quote_cancelled": ("Angebot {number} storniert", "Quote {number} cancelled"),
     "invoice_created": ("Rechnung angelegt, {total}", "Invoice created, {total}"),
@@ -61,11 +61,12 @@ WORDS: Mapping[str, tuple[str, str]] = {
     "payment_unallocated": ("Zahlung ohne Zuordnung, {amount}", "Payment not allocated, {amount}"),
     "overpayment": ("Überzahlung, {amount}", "Overpayment, {amount}"),
     "payment_refunded": ("Zahlung erstattet, {amount}", "Payment refunded, {amount}"),
+    "refund_unanswered": ("Erstattung ungewiss, {amount}: {detail}", "Refund in doubt, {amount}: {detail}"),
     "payment_reversed": ("Zahlung zurückgebucht, {amount}", "Payment reversed, {amount}"),
     "sign_created": ("Dokument {title} zur Unterschrift angelegt", "Document {title} made for signature"),
     "sign_sent": ("Dokument {title} verschickt", "Document {title} sent"),
     "sign_signed": ("Dokument {title} unterschrieben", "Document {title} signed"),
-    "sign_declined": ("Unterschrift unter {title} abgelehnt", "Signature of {title} declined"),
+    "sign_declined": ("{signer} lehnt die Unterschrift unter {title} ab: {reason}", "{signer} declines to sign {title}: {reason}"),
     "sign_expired": ("Dokument {title} abgelaufen", "Document {title} expired"),
     "sign_cancelled": ("Dokument {title} storniert", "Document {title} cancelled"),
     "activity_planned": ("Aktivität {name} geplant, {local}", "Activity {name} planned, {local}"),
@@ -94,10 +95,11 @@ class _Blank(dict[str, str]):
 
 
 def title(what: str, facts: Mapping[str, Any], language: str) -> str:
-    """One sentence. What nobody has words for is named as it is."""
+    """One sentence; a reason that nobody gave leaves no colon behind. What nobody has words for is named as it is."""
     german, english = WORDS.get(what, (what, what))
     sentence = german if language == "de" else english
-    return " ".join(sentence.format_map(_Blank({name: _told(fact) for name, fact in facts.items()})).split())
+    told = sentence.format_map(_Blank({name: _told(fact) for name, fact in facts.items()}))
+    return " ".join(told.split()).removesuffix(":")
 
 
 def _told(fact: Any) -> str:

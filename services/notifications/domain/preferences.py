@@ -12,7 +12,7 @@ from services.notifications.domain.origin import Origin
 from shared.es.aggregate import Aggregate
 from shared.es.errors import Fault, Rejected
 
-TOPICS = ("payment", "run_failed", "activity", "decision", "money_problem", "system")
+TOPICS = ("payment", "run_failed", "activity", "decision", "money_problem", "system", "document")
 CHANNELS = ("in_app", "email", "sms")
 BY_EMAIL_TOO = ("run_failed", "money_problem")
 DAY = timedelta(days=1)

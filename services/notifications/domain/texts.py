@@ -43,6 +43,54 @@ TEXTS: dict[str, dict[str, Said]] = {
         ),
         "de": Said("Erstattung ungewiss", "Der Anbieter hat nie geantwortet, ob er {amount} erstattet hat. Bitte dort klären: {detail}"),
     },
+    "quote_accepted": {
+        "en": Said("Quote accepted: {title}", "Quote {number} ({title}, {amount}) was accepted."),
+        "de": Said("Angebot angenommen: {title}", "Angebot {number} ({title}, {amount}) wurde angenommen."),
+    },
+    "quote_declined": {
+        "en": Said("Quote declined: {title}", "Quote {number} ({title}, {amount}) was declined. {reason}"),
+        "de": Said("Angebot abgelehnt: {title}", "Angebot {number} ({title}, {amount}) wurde abgelehnt. {reason}"),
+    },
+    "document_signed": {
+        "en": Said("Signed: {title}", "Everybody has signed the document {title}; {signer} was the last."),
+        "de": Said("Unterschrieben: {title}", "Das Dokument {title} ist vollständig unterschrieben, zuletzt von {signer}."),
+    },
+    "document_declined": {
+        "en": Said("Not signed: {title}", "{signer} does not sign the document {title}. {reason}"),
+        "de": Said("Nicht unterschrieben: {title}", "{signer} unterschreibt das Dokument {title} nicht. {reason}"),
+    },
+    "link_not_mailed": {
+        "en": Said("Not mailed: {title}", "{name} has no e-mail address any more and did not get the link to {title}: {url}"),
+        "de": Said("Nicht verschickt: {title}", "{name} hat keine E-Mail-Adresse mehr und bekam den Link zu {title} nicht: {url}"),
+    },
+    "your_quote": {
+        "en": Said(
+            "Quote {number} from {seller}: {title}",
+            "Hello {name},\n\nhere is our quote {number}, {title}, over {amount}. Please read it and accept or decline it here:\n\n{url}"
+            "\n\n{until}Kind regards\n{seller}",
+        ),
+        "de": Said(
+            "Angebot {number} von {seller}: {title}",
+            "Guten Tag {name},\n\nhier ist unser Angebot {number}, {title}, über {amount}. Bitte lesen Sie es und nehmen Sie es an oder"
+            " lehnen Sie es ab:\n\n{url}\n\n{until}Freundliche Grüße\n{seller}",
+        ),
+    },
+    "to_sign": {
+        "en": Said(
+            "Please sign: {title}",
+            "Hello {name},\n\n{seller} asks you to sign *{title}*. Please read and sign it here; the link is for you alone:\n\n{url}"
+            "\n\n{until}Kind regards\n{seller}",
+        ),
+        "de": Said(
+            "Bitte unterschreiben: {title}",
+            "Guten Tag {name},\n\n{seller} bittet Sie, *{title}* zu unterschreiben. Bitte lesen und unterschreiben Sie hier; der Link ist"
+            " nur für Sie:\n\n{url}\n\n{until}Freundliche Grüße\n{seller}",
+        ),
+    },
+    "good_until": {
+        "en": Said("", "It is good until {day}.\n\n"),
+        "de": Said("", "Gültig bis {day}.\n\n"),
+    },
     "run_failed": {
         "en": Said("Rule failed: {rule}", "Rule *{rule}*: {outcome}. {detail}"),
         "de": Said("Regel fehlgeschlagen: {rule}", "Regel *{rule}*: {outcome}. {detail}"),

@@ -10,19 +10,10 @@ import pytest
 
 from shared.contracts import billing, common
 from tests.service.billing.conftest import ANNA, DEAL, MUSTER, PETRA, create_invoice, create_link, id_of, register_payment
-from tests.service.billing.test_pages import browser, deliver, event
+from tests.service.billing.test_pages import deliver, event
 from tests.service.house import House, origin
 
-__all__ = ["browser"]
-
 DOLLARS = {"amount": "100.00", "currency": "USD"}
-SCOPES = ("billing:read", "billing:write", "payments:refund")
-
-
-@pytest.fixture
-async def client(house: House) -> Any:
-    async with house.client(await house.key(*SCOPES)) as found:
-        yield found
 
 
 Paying = Callable[[House, httpx.AsyncClient, httpx.AsyncClient, dict[str, str]], Awaitable[None]]

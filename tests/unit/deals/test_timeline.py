@@ -8,6 +8,11 @@ from typing import Any
 import pytest
 
 from services.deals.domain.timeline import KINDS, WORDS, title
+from services.deals.replicas import BILLING
+from shared.contracts import ALL
+from shared.messaging.contract import Contract
+from shared.messaging.envelope import Message
+from tests.contracts.golden import golden
 
 
 @pytest.mark.parametrize("what", WORDS)
@@ -25,6 +30,8 @@ def test_both_languages_tell_the_same_facts(what: str) -> None:
         ("fields_changed", {"fields": ["amount", "title"]}, "en", "Fields changed: amount, title"),
         ("quote_sent", {"number": None}, "en", "Quote sent"),
         ("quote_sent", {}, "fr", "Quote sent"),
+        ("quote_declined", {"number": "AN-1", "reason": "too dear"}, "en", "Quote AN-1 declined: too dear"),
+        ("quote_declined", {"number": "AN-1"}, "de", "Angebot AN-1 abgelehnt"),
         ("something_new", {}, "de", "something_new"),
         ("copied", {"name": "{0.__class__}"}, "en", "Copied as {0.__class__}"),
     ],
@@ -35,3 +42,19 @@ def test_a_line_reads_as_a_sentence(what: str, facts: dict[str, Any], language: 
 
 def test_kinds_differ() -> None:
     assert len(set(KINDS)) == len(KINDS)
+
+
+TOLD = [contract for contract in ALL if contract.topic == "billing.events" and "deals" in (contract.__doc__ or "").partition("Heard by")[2]]
+
+
+def test_the_timeline_hears_whatever_billing_says_to_deals() -> None:
+    assert set(TOLD) == set(BILLING)
+
+
+@pytest.mark.parametrize("contract", TOLD, ids=lambda contract: contract.type)
+def test_whatever_billing_says_of_a_deal_is_a_line_with_words(contract: type[Contract]) -> None:
+    found = golden(contract)
+    (row,) = BILLING[contract](Message(found.envelope, contract.read(found.data)))
+    assert row["kind"] in KINDS
+    assert row["what"] in WORDS
+    assert title(row["what"], row["facts"], "en")
