@@ -48,7 +48,7 @@ def test_every_event_can_be_read_back(name: str) -> None:
 
 def test_the_service_is_wired() -> None:
     prepared = prepare(SERVICE)
-    assert prepared.topics == ("billing.commands", "deals.events")
+    assert prepared.topics == ("billing.commands", "deals.events", "scheduler.events")
     assert {kind.name for kind in SERVICE.effects} == {"provider_webhook", "provider_refund", "link_expiry", "quote_expiry", "sign_expiry"}
 
 
