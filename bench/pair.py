@@ -16,14 +16,15 @@ from fastapi import APIRouter
 from sqlalchemy import Column, Integer, Text
 
 from bench.plumbing import Record, matching
-from shared.contracts import deals
+from shared.contracts import deals, scheduler
+from shared.contracts.common import Origin
 from shared.es.addressed import Addressed, Facts
 from shared.es.aggregate import Aggregate
 from shared.es.errors import Rejected
 from shared.es.recorded import Context, Recorded
 from shared.es.view import StateView, state_table
 from shared.messaging.contract import Command, Contract, Event
-from shared.messaging.directory import replicated_directory
+from shared.messaging.directory import rehearsal_clocks, replicated_directory
 from shared.messaging.envelope import Envelope, Message, to_kafka
 from shared.messaging.handler import Handler
 from shared.messaging.subscription import Subscription
@@ -34,6 +35,7 @@ TENANT = UUID(int=7)
 DIRECTORY = replicated_directory(
     deals.TenantRegistered, deals.TenantSuspended, deals.TenantResumed, deals.CredentialIssued, deals.CredentialRevoked
 )
+REPLICAS = (*DIRECTORY.replicas, rehearsal_clocks(scheduler.RehearsalClockMoved))
 
 
 # ------------------------------------------------------------------------------------------------------------- messages
@@ -129,7 +131,7 @@ ASKER = Service(
     (Subscription(Arrived, arrived),),
     refusal,
     DIRECTORY,
-    DIRECTORY.replicas,
+    REPLICAS,
 )
 
 
@@ -180,7 +182,7 @@ DOER = Service(
     (Subscription(PlanCall, plan_call),),
     refusal,
     DIRECTORY,
-    DIRECTORY.replicas,
+    REPLICAS,
 )
 
 
@@ -211,6 +213,14 @@ def arrival(number: int) -> Record:
         title="Acme renewal and expansion of the annual contract",
     )
     return record_of(body, id, f"deal/{deal}", number // 1000 + 1)
+
+
+def registered() -> Record:
+    """Whose deals they are: a tenant that is known not to rehearse."""
+    fact = deals.TenantRegistered(
+        origin=Origin(kind="system"), tenant_id=str(TENANT), name="Acme", language="de", zone="Europe/Berlin", rehearsal=False
+    )
+    return record_of(fact, str(UUID(int=2 << 96)), f"tenant/{TENANT}")
 
 
 SERVICES = {service.name: service for service in (ASKER, DOER)}

@@ -49,7 +49,8 @@ def service_of(name: str) -> Service:
 
 # ------------------------------------------------------------------------------------------------------------------ hop
 async def hop(o: argparse.Namespace, stand: Stand) -> Result:
-    await stand.create_topics("source", "deals", "asker", "doer")
+    await stand.create_topics("source", "deals", "scheduler", "asker", "doer")
+    await stand.say_all("deals.events", [pair.registered()])
     for name, service in pair.SERVICES.items():
         await stand.start(service, "bench.pair", name, "work")
     meter = Meter(**{started.name: started.pid for started in stand.started}, **await stand.servers())
