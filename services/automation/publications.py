@@ -125,6 +125,8 @@ def of_visit(state: Visit, recorded: Recorded[VisitEvent]) -> Contract | InNameO
     match e:
         case visit.TimerAsked() | visit.TimerMoved() | visit.TimerDropped():
             return _of_timer(e, state)
+        case visit.CallbackAwaited() | visit.CallbackOver():
+            return _of_callback(e, state)
         case visit.RunEscalated():
             return _escalated(e, state)
         case visit.TimerArmed(rule_id=id, due_at=due_at, waiting_for=waiting_for):
@@ -153,6 +155,15 @@ def _of_timer(e: visit.TimerAsked | visit.TimerMoved | visit.TimerDropped, state
             return scheduler.RearmTimer(**common_part, when=_when(when))
         case visit.TimerDropped(reason=reason):
             return scheduler.CancelTimer(**common_part, reason=reason)
+
+
+def _of_callback(e: visit.CallbackAwaited | visit.CallbackOver, state: Visit) -> Contract:
+    """The timer that says that an answer did not come."""
+    asked: dict[str, Any] = {"request_id": e.timer_id, "timer_id": e.timer_id, "about": state.element_id}
+    asked["origin"] = _origin_of_run(state, e.rule_id)
+    if isinstance(e, visit.CallbackOver):
+        return scheduler.CancelTimer(**asked, reason=e.reason)
+    return scheduler.SetTimer(**asked, owner=OWNER, when=common.When(mode="after", anchor_instant=e.due_at))
 
 
 def _escalated(e: visit.RunEscalated, state: Visit) -> Contract:
@@ -444,6 +455,19 @@ def _ask_stage(e: action.StageAsked, state: Visit) -> Contract:
     )
 
 
+def _ask_webhook(e: action.WebhookAsked, state: Visit) -> Contract:
+    return notifications.DeliverWebhook(
+        **_asking(e, state),
+        delivery_id=e.request_id,
+        endpoint_id=e.endpoint_id,
+        event_name=e.event_name,
+        payload=e.payload,
+        callback_url=e.callback_url,
+        callback_expires_at=e.callback_expires_at,
+        element=_given(state),
+    )
+
+
 ASKS: dict[type[Asked], Callable[[Any, Visit], Contract]] = {
     action.LinkAsked: _ask_link,
     action.InvoiceAsked: _ask_invoice,
@@ -459,6 +483,7 @@ ASKS: dict[type[Asked], Callable[[Any, Visit], Contract]] = {
     action.NoticeAsked: _ask_notice,
     action.FieldsAsked: _ask_fields,
     action.StageAsked: _ask_stage,
+    action.WebhookAsked: _ask_webhook,
 }
 """By kind of step; a ValueWriteAsked is answered inside automation."""
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import JSON, Boolean, Column, DateTime, Index, Integer, Text
 
-from shared.contracts import billing, common, deals, scheduler
+from shared.contracts import billing, common, deals, notifications, scheduler
 from shared.es.view import Row, SqlFinder, by_column, history_table, state_table
 from shared.messaging.directory import rehearsal_clocks, replicated_directory
 from shared.messaging.envelope import Message
@@ -379,6 +379,26 @@ FILES: Replica[FileRow] = Replica(
     },
 )
 
+
+@dataclass(frozen=True, slots=True)
+class EndpointRow:
+    """A webhook endpoint. `state`: active, disabled, deleted."""
+
+    purpose: str
+    state: str = "active"
+
+
+ENDPOINTS: Replica[EndpointRow] = Replica(
+    state_table("webhook_endpoints_v1", Column("purpose", Text, nullable=False), Column("state", Text, nullable=False)),
+    EndpointRow,
+    {
+        notifications.WebhookEndpointAdded: lambda row, e: EndpointRow(e.purpose),
+        notifications.WebhookEndpointDisabled: lambda row, e: EndpointRow(e.purpose, "disabled"),
+        notifications.WebhookEndpointEnabled: lambda row, e: EndpointRow(e.purpose),
+        notifications.WebhookEndpointDeleted: lambda row, e: EndpointRow(e.purpose, "deleted"),
+    },
+)
+
 # ------------------------------------------------------------------------------------------------ money and time
 
 
@@ -504,6 +524,7 @@ REPLICAS: tuple[Replica[Any] | HistoryReplica, ...] = (
     PIPELINES,
     FIELD_SETS,
     FILES,
+    ENDPOINTS,
     INVOICES,
     COMPANY_CALENDAR,
     ROOMS,

@@ -480,6 +480,13 @@ def not_delivered(message: Message[notifications.NoticeFailed], facts: Facts) ->
         yield from tell(ref, facts, lambda known: vis.Refused(body.notice_id, body.code, body.detail, known))
 
 
+def webhook_failed(message: Message[notifications.WebhookFailed], facts: Facts) -> Asks:
+    """An endpoint did not take a call. That it took one is the answer only for who waits for no other (G51)."""
+    body = message.body
+    for ref in facts.all(views.STEP_OF_REQUEST, body.delivery_id):
+        yield from tell(ref, facts, lambda known: vis.Refused(body.delivery_id, body.code, body.detail, known))
+
+
 def refused(message: Message[Any], facts: Facts) -> Asks:
     """A step's command was refused, or the move of a decision (whose request id is its own id)."""
     body = message.body
@@ -504,6 +511,7 @@ def element_of_key(message: Message[Any]) -> Iterable[str]:
 STEP: Needs = (Need(views.STEP_OF_REQUEST, request_of, then=OF_REF),)
 ANSWER_NEEDS: Needs = (*STEP, *needs_of_message(nobody))
 NOTICE_NEEDS: Needs = (Need(views.STEP_OF_REQUEST, notice_of, then=OF_REF), *needs_of_message(nobody))
+DELIVERY_NEEDS: Needs = (Need(views.STEP_OF_REQUEST, lambda message: [message.body.delivery_id], then=OF_REF), *needs_of_message(nobody))
 REFUSAL_NEEDS: Needs = (*STEP, *needs_of_message(element_of_key, TRIGGERS))
 PIPELINE_ASKED_INTO: Need[Any, Any] = Need(
     replicas.PIPELINES, lambda message: [message.body.pipeline_id] if message.body.request_id else []
@@ -655,6 +663,20 @@ def room_retired(message: Message[scheduler.RoomRetired], facts: Facts) -> Asks:
         yield Addressed(RULE, rule.rule_id, InvalidateRule("unknown_room", "The room it books was retired."))
 
 
+def endpoint_of(message: Message[Any]) -> Iterable[str]:
+    return [message.body.endpoint_id]
+
+
+def endpoint_gone(what: str) -> Callable[[Message[Any], Facts], Asks]:
+    """Rules that call it cannot run any more; their owners are told. Enabled again, they are published again."""
+
+    def commands(message: Message[Any], facts: Facts) -> Asks:
+        for rule in facts.all(views.RULES_NAMING, message.body.endpoint_id):
+            yield Addressed(RULE, rule.rule_id, InvalidateRule("unknown_endpoint", f"The webhook endpoint it calls was {what}."))
+
+    return commands
+
+
 STAGE_NEEDS: Needs = (
     Need(views.RULES_NAMING, pipeline_changed),
     Need(views.TARGETS_OF_PIPELINE, pipeline_changed),
@@ -735,6 +757,10 @@ SUBSCRIPTIONS: tuple[Subscription[Any], ...] = (
     Subscription(scheduler.ActivityPlanned, answered, ANSWER_NEEDS),
     Subscription(notifications.NoticeDelivered, delivered, NOTICE_NEEDS),
     Subscription(notifications.NoticeFailed, not_delivered, NOTICE_NEEDS),
+    Subscription(notifications.WebhookDelivered, answered, ANSWER_NEEDS),
+    Subscription(notifications.WebhookFailed, webhook_failed, DELIVERY_NEEDS),
+    Subscription(notifications.WebhookEndpointDisabled, endpoint_gone("disabled"), (Need(views.RULES_NAMING, endpoint_of),)),
+    Subscription(notifications.WebhookEndpointDeleted, endpoint_gone("deleted"), (Need(views.RULES_NAMING, endpoint_of),)),
     Subscription(deals.CommandRejected, refused, REFUSAL_NEEDS),
     Subscription(billing.CommandRejected, refused, REFUSAL_NEEDS),
     Subscription(scheduler.CommandRejected, refused, REFUSAL_NEEDS),

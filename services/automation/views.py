@@ -18,7 +18,7 @@ from services.automation.domain.definition import Ready, Trigger, ready, rule_of
 from services.automation.domain.rollout import is_chosen
 from services.automation.domain.rule import DefinedRule, RuleEvent, RulePublished
 from services.automation.domain.trigger import DefinedTrigger, TriggerEvent
-from services.automation.domain.visit import Run, ShadowJudged, TimerAsked, Visit, VisitEvent, run_id
+from services.automation.domain.visit import CallbackAwaited, Run, ShadowJudged, TimerAsked, Visit, VisitEvent, run_id
 from shared.es.addressed import Key
 from shared.es.aggregate import Json
 from shared.es.recorded import Recorded
@@ -419,7 +419,8 @@ def _shown_run(visit: Visit, run: Run) -> Json:
 
 
 def _asked_since(run: Run) -> str | None:
-    return min((step.asked_at for step in run.steps if step.state == "asked"), default=None)
+    """Whom a called webhook is to answer is no longer waited for than its rule says."""
+    return min((step.asked_at for step in run.steps if step.state == "asked" and step.callback is None), default=None)
 
 
 VISITS: StateView[Visit] = StateView(VISITS_TABLE, _visit)
@@ -517,7 +518,7 @@ TIMERS_OF_RUNS_TABLE = history_table(
 
 
 def _timers(visit: Visit, recorded: Recorded[VisitEvent]) -> Iterable[Row]:
-    if isinstance(e := recorded.event, TimerAsked):
+    if isinstance(e := recorded.event, TimerAsked | CallbackAwaited):
         place = {"element_id": visit.element_id, "stage_id": visit.stage_id, "rule_id": e.rule_id, "run_id": visit.run_id(e.rule_id)}
         yield {"timer_id": e.timer_id, **place}
 

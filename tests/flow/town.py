@@ -18,6 +18,7 @@ import pytest
 
 from examples.story import steps
 from services.automation.service import SERVICE as AUTOMATION
+from services.automation.settings import settings as automation_settings
 from services.billing import provider
 from services.billing.service import SERVICE as BILLING
 from services.billing.settings import settings as billing_settings
@@ -35,6 +36,7 @@ START = datetime(2026, 3, 2, 8, tzinfo=UTC)
 """A Monday, nine o'clock in Berlin."""
 SERVICES = (DEALS, AUTOMATION, BILLING, SCHEDULER, NOTIFICATIONS)
 PAY = "http://pay.test"
+TOWN = "http://town.test"
 WEBHOOK_SECRET = "known to the test provider and to the shop"
 LINES = (
     {"name": "Roof tiles", "quantity": "2", "unit_price": "595.00", "tax_rate": "19"},
@@ -164,7 +166,7 @@ async def a_town(databases: Databases, folder: Path, monkeypatch: pytest.MonkeyP
             monkeypatch.setattr(provider, "ROAD", httpx.ASGITransport(apps["billing"]))
             await world.settle()
             key = (folder / "operator.key").read_text().strip()
-            doors = {name: a_door(app, PAY if name == "billing" else "http://town.test", key) for name, app in apps.items()}
+            doors = {name: a_door(app, PAY if name == "billing" else TOWN, key) for name, app in apps.items()}
             yield Town(world, post, doors, apps=apps)
             for app in apps.values():
                 await app.state.rooms.commands.drain()
@@ -183,6 +185,7 @@ def _tell_settings(monkeypatch: pytest.MonkeyPatch, folder: Path, smtp_port: int
         "DEALWRIGHT_PEPPER": "a pepper of these flows, long enough",
         "DEALWRIGHT_STATE_DIR": str(folder),
         "DEALWRIGHT_BILLING__PUBLIC_BASE": PAY,
+        "DEALWRIGHT_AUTOMATION__PUBLIC_BASE": TOWN,
         "DEALWRIGHT_BILLING__WEBHOOK_SECRETS": WEBHOOK_SECRET,
         "DEALWRIGHT_SMTP__HOST": "127.0.0.1",
         "DEALWRIGHT_SMTP__PORT": str(smtp_port),
@@ -194,5 +197,5 @@ def _tell_settings(monkeypatch: pytest.MonkeyPatch, folder: Path, smtp_port: int
 
 
 def _forget_settings() -> None:
-    for each in (kit_settings, billing_settings, deals_settings, notifications_settings):
+    for each in (kit_settings, automation_settings, billing_settings, deals_settings, notifications_settings):
         each.cache_clear()

@@ -11,9 +11,11 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from services.automation.rule_sets.reading import documents_of
+from services.notifications.settings import settings as notifications_settings
 from tests.scenarios.ground import BERLIN, Ground, a_ground
 from tests.scenarios.place import Place
-from tests.unit.automation.pages import DOCS, FORMS, KINDS, ROOMS, Page, read
+from tests.service.notifications.receiver import receiving
+from tests.unit.automation.pages import DOCS, ENDPOINT, FORMS, KINDS, ROOMS, Page, read
 
 TIME = Page((DOCS / "time-settings.md").read_text()).examples
 
@@ -21,15 +23,21 @@ TIME = Page((DOCS / "time-settings.md").read_text()).examples
 @pytest.fixture(scope="module")
 async def home(place: Place) -> AsyncIterator[Ground]:
     """The ground, with what the pages name besides, for all of them one after another."""
-    async with a_ground(place) as ground:
+    async with receiving() as receiver, a_ground(place) as ground:
         [form] = [found for found in await ground.items("deals", "/v1/field-sets", element_type="deal") if found["kind"] == "form"]
         fields = [{"code": code, "label": code, "field_type": kind} for code, kind in FORMS["deal"].items()]
         await ground.change("deals", f"/v1/field-sets/{form['id']}", {"fields": fields}, by="ground")
         await ground.change("deals", f"/v1/contacts/{ground.cast['petra']}", {"phones": ["+491701234567"]})
         for room in ROOMS:
             await ground.put("scheduler", "/v1/rooms", {"code": room, "name": room}, by="ground")
-        await ground.settle()
-        yield ground
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("DEALWRIGHT_HOOKS__ALLOW", f"127.0.0.1:{receiver.port}")
+            notifications_settings.cache_clear()
+            endpoint = {"id": ENDPOINT, "url": receiver.url, "owner_id": ground.cast["olaf"]}
+            await ground.put("notifications", "/v1/webhook-endpoints", endpoint, by="ground")
+            await ground.settle()
+            yield ground
+        notifications_settings.cache_clear()
 
 
 def stages_of(text: str) -> list[str]:
@@ -121,6 +129,18 @@ async def change_variable(home: Ground, deal: str) -> None:
     assert sold["value"] in (1, "1")
 
 
+async def call_webhook(home: Ground, deal: str) -> None:
+    call = await home.one("notifications.DeliverWebhook", about=deal)
+    assert call.body["payload"] == {"order": "Roof of sales/delivery", "to": "Petra Muster"}
+    assert not [notice for notice in await home.feed() if notice["element_id"] == deal]
+    path = "/v1/callbacks/" + call.body["callback_url"].rpartition("/")[2]
+    answer = await home.door("automation", "nobody").post(path, json={"outputs": {"parcel": "P-1", "cost": 12.5}})
+    assert answer.status_code == 200
+    await home.settle()
+    [notice] = [notice for notice in await home.feed() if notice["element_id"] == deal]
+    assert "Parcel P-1 costs 12.5" in notice["body_text"]
+
+
 async def change_responsible(home: Ground, deal: str) -> None:
     assert (await home.show(deal))["responsible_id"] == home.cast["ben"]
 
@@ -189,6 +209,7 @@ RULES: dict[str, Callable[[Ground, str], Awaitable[None]]] = {
     for f in (
         *(create_payment_link, create_from, change_details, get_details, create_recurring_lead, copy_deal),
         *(plan_activity, send_email, send_sms, notify, change_variable, change_responsible, change_stage, change_field),
+        call_webhook,
     )
 }
 """What is seen of a deal that has arrived."""

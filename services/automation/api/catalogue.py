@@ -12,6 +12,7 @@ from services.automation.api.common import READ, ElementType, rules_of_stage, wo
 from services.automation.domain import catalogue, fields, forms, words
 from services.automation.domain import placeholders as picker
 from services.automation.rule_sets.planning import World, names_of
+from shared.es.aggregate import Json
 from shared.http.commands import Door
 
 API = APIRouter()
@@ -62,13 +63,14 @@ async def placeholders(
     """What the picker offers: fields, custom fields of the element and of its contact and company, constants, variables, and
     outputs of the rules above on the stage: of all of them for a rule that is still to come (S14-S16, G39)."""
     world = await world_of(door)
-    values = ((path, kind, visible) for path, (_, kind, visible) in names_of(world).values.items())
+    names = names_of(world)
+    values = ((path, kind, visible) for path, (_, kind, visible) in names.values.items())
     stage = _stage_above(world, stage_id, rule_id) if stage_id and not trigger_type else ((), "parallel")
     found = (
         *picker.of_fields(element_type),
         *picker.of_custom_fields(element_type, _custom_fields(world)),
         *picker.of_values(element_type, values),
-        *picker.of_rules(picker.rules_above(*stage)),
+        *picker.of_rules(picker.rules_above(*stage), names.fields_of),
         *picker.of_event(trigger_type or ""),
     )
     return {"items": [item.shown() for item in found if item.is_about(q or "")]}
@@ -82,9 +84,11 @@ def _custom_fields(world: World) -> Iterator[picker.CustomField]:
                 yield picker.CustomField(str(row["element_type"]), field["code"], field["label"], kind, tuple(field["options"]))
 
 
-def _stage_above(world: World, stage_id: UUID, rule_id: UUID | None) -> tuple[list[tuple[str, str, str, str]], str]:
+def _stage_above(world: World, stage_id: UUID, rule_id: UUID | None) -> tuple[list[tuple[str, str, str, str, Json]], str]:
     """The rules above a rule in order, and how it is executed; one that is still to come can wait for all that is there."""
     own = next((row for row in world.rules if row["id"] == str(rule_id)), None)
     above = [row for row in rules_of_stage(world, str(stage_id)) if own is None or (row["position"] < own["position"] and row is not own)]
     execution = "after_previous" if own is None else (own["draft"] or own["definition"] or {}).get("execution", "parallel")
-    return [(row["rule_key"], row["rule_type"], row["name"], row["definition"]["execution"]) for row in above], execution
+    return [
+        (row["rule_key"], row["rule_type"], row["name"], row["definition"]["execution"], row["definition"]["settings"]) for row in above
+    ], execution

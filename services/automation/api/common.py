@@ -51,6 +51,7 @@ TABLES = {
     "field_sets": replicas.FIELD_SETS.table,
     "rooms": replicas.ROOMS.table,
     "files": replicas.FILES.table,
+    "endpoints": replicas.ENDPOINTS.table,
     "values": views.VALUES_TABLE,
     "rules": views.RULES_TABLE,
     "triggers": views.TRIGGERS_TABLE,

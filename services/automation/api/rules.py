@@ -270,7 +270,7 @@ async def check_one_rule(body: RuleToCheck, door: Annotated[Door, READ]) -> Any:
 
 
 def _neighbour(row: Row) -> Neighbour:
-    return Neighbour(str(row["rule_key"]), str(row["rule_type"]), str(row["definition"]["execution"]))
+    return Neighbour(str(row["rule_key"]), str(row["rule_type"]), str(row["definition"]["execution"]), row["definition"]["settings"])
 
 
 @API.post("/v1/rules/{id}/disablements", operation_id="rules_disable", tags=["rules"])

@@ -100,6 +100,7 @@ def shown_run(visit: Visit, run: vis.Run) -> Json:
             {"name": s.name, "request_id": s.request_id, "state": s.state, "attempts": s.attempts, "code": s.code, "detail": s.detail}
             for s in run.steps
         ],
+        "answer_due": run.answer_due,
         "outputs": run.outputs,
         "record": {"at": run.judged_at, "condition": [shown_trace(t) for t in run.trace or run.at_arrival], "time": run.reasoning},
     }

@@ -4,6 +4,7 @@ An `…Asked` event holds everything the command says; its publication is the co
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 from services.automation.domain import people
+from services.automation.domain.callback import declared, expiry
 from services.automation.domain.card import Card, Details, Scope, normal, zone_of
 from services.automation.domain.catalogue import ADDRESS_FIELDS, RULE_TYPES
 from services.automation.domain.change import FieldType, Reading, as_command, converted
@@ -174,6 +176,18 @@ class NoticeAsked(Asked):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WebhookAsked(Asked):
+    """`callback_url`: where its answer is waited for, until `callback_expires_at`, with these `outputs`; None: nobody waits."""
+
+    endpoint_id: str
+    event_name: str
+    payload: Json = field(default_factory=dict)
+    callback_url: str | None = None
+    callback_expires_at: str | None = None
+    outputs: tuple[Json, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ValueWriteAsked(Asked):
     """Answered in the same transaction by the value itself (D57); no message."""
 
@@ -211,6 +225,7 @@ ASKED: tuple[type[Asked], ...] = (
     NoticeAsked,
     FieldsAsked,
     StageAsked,
+    WebhookAsked,
     ValueWriteAsked,
 )
 
@@ -277,6 +292,8 @@ class Doing:
     texts: Texts
     actor: str
     at: str
+    callback_url: Callable[[str, str], str]
+    """Where the answer to a request asked at this moment is expected."""
 
     @property
     def card(self) -> Card:
@@ -710,6 +727,27 @@ IS_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 """Somebody whom nothing of the element names: his id is taken, and the owner of people decides."""
 
 
+LARGEST_PAYLOAD = 19_000
+"""Bytes; with what goes around it a call holds 20 kB."""
+
+
+def _call_webhook(doing: Doing) -> Plan:
+    payload = dict(doing.texts.get("payload") or {})
+    size = len(json.dumps(payload, ensure_ascii=False).encode())
+    if size > LARGEST_PAYLOAD:
+        return Fail("template_error", f"What is sent has {size} bytes; at most {LARGEST_PAYLOAD} are.")
+    call = {"endpoint_id": doing.setting("endpoint"), "event_name": f"rule.{doing.rule.key}", "payload": payload}
+    return Steps((WebhookAsked(**doing.request("call"), **call, **_awaited(doing)),))
+
+
+def _awaited(doing: Doing) -> dict[str, Any]:
+    if not doing.setting("wait"):
+        return {}
+    expires_at = expiry(doing.at, doing.setting("timeout"))
+    url = doing.callback_url(request_id(doing.visit_id, doing.rule.rule_id, "call"), doing.at)
+    return {"callback_url": url, "callback_expires_at": expires_at, "outputs": declared(doing.setting("outputs"))}
+
+
 @lru_cache(maxsize=256)
 def _days(offset: str | None) -> int | None:
     return None if offset is None else seconds_in(parsed_offset(offset)) // 86_400
@@ -730,6 +768,7 @@ PLANS: dict[str, Callable[[Doing], Plan]] = {
     "change_stage": _change_stage,
     "change_field": _change_field,
     "change_variable": _change_variable,
+    "call_webhook": _call_webhook,
 }
 
 
@@ -757,6 +796,7 @@ FAILURES = frozenset(
         "recipient_missing",
         "bad_address",
         "template_error",
+        "callback_expired",
         "retries_exhausted",
     )
 )

@@ -4,10 +4,13 @@ Everything a front end draws a form from, a checker checks and a run falls back 
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from services.automation.domain import words
+from services.automation.domain.callback import declared
+from services.automation.domain.fields import kind_of_field
 from services.automation.domain.words import Words
 from shared.es.aggregate import Json
 
@@ -38,6 +41,10 @@ Kind = Literal[
     "threshold",
     "own_stage",
     "field_values",
+    "endpoint",
+    "payload",
+    "span",
+    "declared_outputs",
 ]
 
 ADDRESS_TYPES = ("postal", "business", "delivery", "registered", "legal", "beneficiary")
@@ -99,8 +106,20 @@ class RuleType:
     def templates(self) -> tuple[str, ...]:
         return tuple(s.name for s in self.settings if s.template)
 
-    def output_kind(self, name: str) -> str | None:
-        return COMMON_OUTPUTS.get(name) or dict(self.outputs).get(name)
+    def outputs_with(self, settings: Json, fields_of: Mapping[str, Collection[str]]) -> dict[str, str]:
+        """Kinds of all outputs by name, those included that follow from the settings. `fields_of`: codes by details template."""
+        found = dict(self.outputs)
+        match self.name:
+            case "get_details":
+                template = settings.get("template")
+                more = fields_of.get(template, ()) if isinstance(template, str) else ()
+                found |= {code: "text" for code in sorted(more) if code not in found}
+            case "call_webhook":
+                found |= {
+                    one["name"]: kind_of_field(str(one["type"]), multiple=one["multiple"] is True)
+                    for one in declared(settings.get("outputs"))
+                }
+        return found | COMMON_OUTPUTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -422,6 +441,32 @@ CHANGE_FIELD = RuleType(
     examples=({"fields": {"title": "{{deal.title}} ({{deal.contact.last_name}})"}}, {"fields": {"uf.meeting": "{{now.date}}"}}),
 )
 
+CALL_WEBHOOK = RuleType(
+    "call_webhook",
+    "auxiliary",
+    (
+        Setting("endpoint", "endpoint", required=True),
+        Setting("payload", "payload", default={}, template=True, most=50),
+        _flag("wait", default=True),
+        Setting("timeout", "span", default="24h", least=60, most=365 * 86_400, shown_if=("wait", (True,))),
+        Setting("outputs", "declared_outputs", default=[], most=50, shown_if=("wait", (True,))),
+    ),
+    (),
+    lateness="customer",
+    on_unresolved="block",
+    auxiliary=True,
+    needs="hooks:write",
+    examples=(
+        {
+            "endpoint": "0195d1c0-0000-7000-8000-000000000001",
+            "payload": {"order": "{{deal.title}}"},
+            "timeout": "2h",
+            "outputs": [{"name": "parcel", "type": "string", "required": True}],
+        },
+        {"endpoint": "0195d1c0-0000-7000-8000-000000000001", "wait": False},
+    ),
+)
+
 RULE_TYPES: dict[str, RuleType] = {
     t.name: t
     for t in (
@@ -439,6 +484,7 @@ RULE_TYPES: dict[str, RuleType] = {
         CHANGE_STAGE,
         CHANGE_FIELD,
         CHANGE_VARIABLE,
+        CALL_WEBHOOK,
     )
 }
 

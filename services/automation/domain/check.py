@@ -5,7 +5,7 @@ Pure: the pipelines, people, values, templates and rooms of the moment come as `
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import partial
@@ -13,6 +13,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from services.automation.domain import catalogue, condition, fields
+from services.automation.domain.callback import TYPES
 from services.automation.domain.card import normal
 from services.automation.domain.catalogue import LONGEST_SOURCE, RULE_TYPES, TRIGGER_TYPES, RuleType, Setting, TriggerType
 from services.automation.domain.change import ELSEWHERE, SETTABLE, FieldType, Reading, converted
@@ -66,6 +67,13 @@ class Names:
     """Ids of rules by `<pipeline>/<stage>#<rule id>`."""
     forms: Mapping[str, Mapping[str, FieldType]] = field(default_factory=dict)
     """Custom fields by element type, as `uf.<code>`."""
+    endpoints: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    """Webhook endpoints by id: (purpose, active or what it has come to)."""
+
+    @property
+    def fields_of(self) -> Mapping[str, frozenset[str]]:
+        """Codes of fields by details template."""
+        return {code: codes for code, (_, codes) in self.templates.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +83,7 @@ class Neighbour:
     key: str
     rule_type: str
     execution: str
+    settings: Json = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -274,12 +283,15 @@ class _Paths:
         """The type of a path, pinned in the references; None after a finding."""
         name = normal(path)
         if name.startswith("steps."):
-            return self._output(pointer, name)
+            return self._pinned(name, self._output(pointer, name))
         kind = self.event.get(name) or fields.standard_of(self.place.element_type).get(name)
         if kind is None and self.any_event and name.startswith("event."):
             kind = "text"
         if kind is None:
             kind = self._named(pointer, name)
+        return self._pinned(name, kind)
+
+    def _pinned(self, name: str, kind: str | None) -> str | None:
         if kind is not None and name not in fields.STANDARD:
             self.checked.references[f"kind:{name}"] = kind
         return kind
@@ -320,11 +332,10 @@ class _Paths:
         if any(execution != "after_previous" for execution in chained):
             self.checked.find(pointer, "output_not_ordered", f"This rule does not wait for {key}: set execution to after_previous.")
         known = RULE_TYPES.get(self.above[at].rule_type)
-        kind = known.output_kind(output) if known else None
-        if kind is None and output:
-            named = ", ".join((*dict(known.outputs), *catalogue.COMMON_OUTPUTS)) if known else "none"
-            self.checked.find(pointer, "unknown_output", f"{key} has no output {output}; it has {named}.")
-        return kind
+        there = known.outputs_with(self.above[at].settings, self.names.fields_of) if known else {}
+        if output not in there and output:
+            self.checked.find(pointer, "unknown_output", f"{key} has no output {output}; it has {', '.join(there) or 'none'}.")
+        return there.get(output)
 
     def template(self, pointer: str, text: str) -> None:
         """A text with placeholders: it can be used, and every path in it exists."""
@@ -510,7 +521,9 @@ def _problems(s: Setting, value: Any, place: StageName) -> list[tuple[str, str, 
             return _each(s, value)
         case "recipients" if isinstance(value, list) and value:
             return _each(s, value)
-        case "texts" | "field_values" if isinstance(value, dict) and value:
+        case "declared_outputs":
+            return _declared(s, value)
+        case "texts" | "field_values" | "payload" if isinstance(value, dict) and value:
             return _texts(s, value)
         case _:
             found = _shape(s, value, place)
@@ -553,8 +566,12 @@ def _shape(s: Setting, value: Any, place: StageName) -> tuple[str, str] | None:
             return _several(s, value, place)
         case "days":
             return _days(s, value)
+        case "span":
+            return _span(s, value)
         case "minutes":
             return _whole(s, value)
+        case "payload":
+            return None if value == {} else ("wrong_type", f"{s.name} maps names to texts.")
         case "texts" | "field_values":
             return ("empty_map", f"{s.name} is empty.") if value == {} else ("wrong_type", f"{s.name} maps names to texts.")
         case "recipients":
@@ -601,6 +618,42 @@ def _days(s: Setting, value: Any) -> tuple[str, str] | None:
     return None if (s.least or 0) <= days <= (s.most or days) else ("out_of_range", f"{s.name} is {s.least} to {s.most} days.")
 
 
+def _span(s: Setting, value: Any) -> tuple[str, str] | None:
+    try:
+        seconds = seconds_in(parsed_offset(value))
+    except BadTime as bad:
+        return bad.code, bad.detail
+    within = (s.least or 0) <= seconds <= (s.most or seconds)
+    return None if within else ("out_of_range", f"{s.name} is {s.least} to {s.most} seconds, written like 30min or 2d.")
+
+
+def _declared(s: Setting, value: Any) -> list[tuple[str, str, str]]:
+    """Outputs that a called webhook answers with: each a map of name and type, each name once."""
+    if not isinstance(value, list):
+        return [("", "wrong_type", f"{s.name} is a list of {{ name, type }}.")]
+    if len(value) > (s.most or 50):
+        return [("", "out_of_range", f"{s.name} names at most {s.most}.")]
+    found = [(part(n) + at, code, detail) for n, one in enumerate(value) for at, code, detail in _output_declared(one)]
+    names = [one.get("name") if isinstance(one, dict) else None for one in value]
+    taken = [n for n, name in enumerate(names) if name is not None and (name in names[:n] or name in catalogue.COMMON_OUTPUTS)]
+    return found + [(f"{part(n)}/name", "duplicate_id", f"There is an output {names[n]} already.") for n in taken]
+
+
+def _output_declared(one: Any) -> Iterator[tuple[str, str, str]]:
+    if not isinstance(one, dict):
+        yield "", "wrong_type", "An output is a map: { name: parcel, type: string }."
+        return
+    for name in one.keys() - {"name", "type", "required", "multiple"}:
+        yield part(name), "unknown_key", f"An output has no key {name}; it has name, type, required and multiple."
+    if not isinstance(one.get("name"), str) or not SLUG.fullmatch(one["name"]):
+        yield "/name", "bad_code", "An output has a name like parcel_number."
+    if one.get("type") not in TYPES:
+        yield "/type", "wrong_type", f"The type of an output is one of {', '.join(TYPES)}."
+    for name in ("required", "multiple"):
+        if not isinstance(one.get(name, False), bool):
+            yield f"/{name}", "wrong_type", f"{name} is true or false."
+
+
 def _whole(s: Setting, value: Any) -> tuple[str, str] | None:
     if not isinstance(value, int) or isinstance(value, bool):
         return "wrong_type", f"{s.name} is a whole number."
@@ -636,6 +689,8 @@ def _referred(checked: Checked, pointer: str, s: Setting, value: Any, names: Nam
                     checked.find(pointer + part(n), "unknown_file", f"There is no file {file}.")
         case "deadline":
             _timing(checked, pointer, value, paths, deadline=True)
+        case "endpoint":
+            _endpoint(checked, pointer, value, names)
         case "details_template":
             if value not in names.templates:
                 checked.find(pointer, "unknown_template", f"There is no details template {value}.")
@@ -792,3 +847,18 @@ def _literal_of_field(checked: Checked, pointer: str, of: FieldType, text: str, 
         converted(of, text, Reading(ZoneInfo("UTC"), "EUR", lambda _: None))
     except ValueError as wrong:
         checked.find(pointer, "wrong_type", f"It does not fit the field: {wrong}.")
+
+
+# ------------------------------------------------------------------------------------------------ webhooks
+
+
+def _endpoint(checked: Checked, pointer: str, id: str, names: Names) -> None:
+    purpose, state = names.endpoints.get(id, ("", ""))
+    if not purpose:
+        checked.find(pointer, "unknown_endpoint", f"There is no webhook endpoint {id[:100]}.")
+    elif purpose != "rule":
+        checked.find(pointer, "unknown_endpoint", f"Endpoint {id} is for another purpose: {purpose}.")
+    elif state != "active":
+        checked.find(pointer, "unknown_endpoint", f"Endpoint {id} is {state}: enable it first.")
+    else:
+        checked.references[f"endpoint:{id}"] = id

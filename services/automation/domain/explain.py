@@ -221,6 +221,8 @@ class _RunCase:
 
     def _sentence(self) -> str:
         run = self.run
+        if run.answer_due is not None:
+            return "waiting_callback"
         if run.state in ("running", "partial"):
             return run.state
         verdict = verdict_of(run)
@@ -236,7 +238,7 @@ class _RunCase:
             "culprit": _culprit(condition) or LOOKED_AT["no_culprit"],
             "above": above.rule.name if above else "",
             "state": words.STATES[above.state] if above else "",
-            "until": self.case.reader.moment(run.due_at) if run.due_at else "",
+            "until": self.case.reader.moment(until) if (until := run.answer_due or run.due_at) else "",
             "field": self.case.reader.field(run.awaited or ""),
             "why": reason(run.reason, run.detail),
         }

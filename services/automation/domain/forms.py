@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from services.automation.domain import condition, words
+from services.automation.domain.callback import TYPES
 from services.automation.domain.catalogue import (
-    COMMON_OUTPUTS,
     LONGEST_SOURCE,
     TARGETS,
     RuleType,
@@ -43,7 +43,7 @@ def shown_rule_type(rule_type: RuleType, element_type: str | None = None) -> Jso
         "on_unresolved": rule_type.on_unresolved,
         "auxiliary": rule_type.auxiliary,
         "settings": settings_schema(rule_type, element_type),
-        "outputs": [shown_output(name, kind) for name, kind in (*rule_type.outputs, *COMMON_OUTPUTS.items())],
+        "outputs": [shown_output(name, kind) for name, kind in rule_type.outputs_with({}, {}).items()],
     }
 
 
@@ -163,8 +163,12 @@ def _shape(s: Setting, choices: Sequence[str]) -> Json:
             return {"type": "array", "maxItems": 5, "items": _minutes(s)}
         case "files":
             return {"type": "array", "maxItems": s.most, "items": _text(1)}
-        case "texts" | "field_values":
-            return {"type": "object", "additionalProperties": _text(0), "minProperties": s.least, "maxProperties": s.most}
+        case "texts" | "field_values" | "payload":
+            return {"type": "object", "additionalProperties": _text(0), "minProperties": s.least or 0, "maxProperties": s.most}
+        case "span":
+            return {"type": "string", "pattern": OFFSET, "x-least-seconds": s.least, "x-most-seconds": s.most}
+        case "declared_outputs":
+            return {"type": "array", "maxItems": s.most, "items": OUTPUT}
         case "deadline":
             return {"type": "object", "anyOf": [DAY, *_times(("now", *ANCHORS))]}
         case "scope":
@@ -215,6 +219,19 @@ def _text(least: int) -> Json:
 def _minutes(s: Setting) -> Json:
     return {"type": "integer", "minimum": s.least, "maximum": s.most}
 
+
+OUTPUT: Json = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["name", "type"],
+    "properties": {
+        "name": {"pattern": SLUG, **_text(1)},
+        "type": _choice("outputs", TYPES),
+        "required": {"type": "boolean", "default": False},
+        "multiple": {"type": "boolean", "default": False},
+    },
+}
+"""One output that a called webhook answers with."""
 
 PERCENT: Json = {"type": "string", "pattern": r"^(?!0+(\.0+)?%)(100(\.0{1,3})?|\d{1,2}(\.\d{1,3})?)%$"}
 AMOUNT: Json = {

@@ -4,12 +4,13 @@ Pure: custom fields, values and the rules above come from outside. Paths are wri
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import dataclasses
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from services.automation.domain import fields, words
 from services.automation.domain.card import WEEKDAYS
-from services.automation.domain.catalogue import COMMON_OUTPUTS, RULE_TYPES, TRIGGER_TYPES
+from services.automation.domain.catalogue import RULE_TYPES, TRIGGER_TYPES
 from services.automation.domain.words import Words, same
 from shared.es.aggregate import Json
 
@@ -36,6 +37,7 @@ class Above:
     rule_type: str
     name: str
     ordered: bool
+    settings: Json = dataclasses.field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +92,13 @@ def of_values(element_type: str, values: Iterable[tuple[str, str, str]]) -> Iter
             yield Placeholder(path, kind, "constants" if path.startswith("const.") else "variables", same(path.partition(".")[2]))
 
 
-def of_rules(above: Iterable[Above]) -> Iterator[Placeholder]:
-    """Outputs of the rules above (S12); what is not ordered can be used once this rule waits for that one."""
+def of_rules(above: Iterable[Above], fields_of: Mapping[str, Collection[str]]) -> Iterator[Placeholder]:
+    """Outputs of the rules above (S12); what is not ordered can be used once this rule waits for that one.
+
+    `fields_of`: codes of fields by details template."""
     for rule in above:
-        for name, kind in (*RULE_TYPES[rule.rule_type].outputs, *COMMON_OUTPUTS.items()):
-            output = words.OUTPUTS[name]
+        for name, kind in RULE_TYPES[rule.rule_type].outputs_with(rule.settings, fields_of).items():
+            output = words.label(words.OUTPUTS, name)
             label = Words(f"{rule.name}: {output.en}", f"{rule.name}: {output.de}")
             yield Placeholder(f"steps.{rule.key}.{name}", kind, "steps", label, rule.ordered)
 
@@ -106,13 +110,13 @@ def of_event(trigger_type: str) -> Iterator[Placeholder]:
         yield Placeholder(f"event.{name}", kind, "event", words.EVENT_FIELDS[name])
 
 
-def rules_above(stage: Sequence[tuple[str, str, str, str]], execution: str) -> list[Above]:
-    """The rules above one with this execution. `stage`: key, type, name and execution of each, in order.
+def rules_above(stage: Sequence[tuple[str, str, str, str, Json]], execution: str) -> list[Above]:
+    """The rules above one with this execution. `stage`: key, type, name, execution and settings of each, in order.
 
     A rule is certain to run after another if it and all between are `after_previous` (G10)."""
     executions = [rule[3] for rule in stage] + [execution]
     return [
-        Above(key, rule_type, name, all(e == "after_previous" for e in executions[n + 1 :]))
-        for n, (key, rule_type, name, _) in enumerate(stage)
+        Above(key, rule_type, name, all(e == "after_previous" for e in executions[n + 1 :]), settings)
+        for n, (key, rule_type, name, _, settings) in enumerate(stage)
         if rule_type in RULE_TYPES
     ]

@@ -12,7 +12,8 @@ from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 from services.automation.domain import action, condition, people
-from services.automation.domain.action import ASKED, Asked, ValueWriteAsked
+from services.automation.domain.action import ASKED, Asked, ValueWriteAsked, WebhookAsked
+from services.automation.domain.callback import Meant, matched
 from services.automation.domain.card import NOTHING, Card, Scope, normal
 from services.automation.domain.catalogue import RULE_TYPES
 from services.automation.domain.condition import Trace
@@ -22,7 +23,7 @@ from services.automation.domain.pace import Pace
 from services.automation.domain.timing import Anchors, AtOnce, FieldEmpty, Timed, Wait, anchor_field, instant, resolve
 from services.automation.domain.words import ESCALATION
 from shared.es.aggregate import Aggregate, Json
-from shared.es.errors import Fault, Rejected
+from shared.es.errors import Fault, NotFound, Rejected
 
 MOST_IN_CHAIN = 10
 MOST_STEPS = 100
@@ -65,6 +66,11 @@ Render = Callable[[str, Scope], Rendered]
 command brings the function along (automation 3, step 6)."""
 
 
+def nobody_answers(request_id: str, asked_at: str) -> str:
+    """Of facts that nothing is asked on which waits for an answer from outside."""
+    raise LookupError("no callbacks are known here")
+
+
 @dataclass(frozen=True, slots=True)
 class Known:
     """What a decision may rest on: the database clock, the element with what hangs on it, and what became of rules."""
@@ -76,6 +82,8 @@ class Known:
     """`disabled` or `deleted` by rule id; a rule that is not named is in force."""
     values: Mapping[str, Any] = field(default_factory=dict)
     """Constants and variables by `const.<code>` and `var.<code>`."""
+    callback_url: Callable[[str, str], str] = nobody_answers
+    """Where the answer to a request asked at this moment is expected: made of a secret, hence from outside."""
 
     @property
     def at(self) -> str:
@@ -161,6 +169,17 @@ class Answered:
 
     request_id: str
     outputs: Json
+    known: Known
+
+
+@dataclass(frozen=True, slots=True)
+class CallbackCame:
+    """A called webhook answers a request that was asked at a moment. `meant`: whom its values name."""
+
+    request_id: str
+    asked_at: str
+    values: Json
+    meant: Meant
     known: Known
 
 
@@ -268,6 +287,7 @@ VisitCommand = (
     | TimerWaitsTooLong
     | TimerWasCancelled
     | Answered
+    | CallbackCame
     | Refused
     | FieldsChanged
     | RuleGone
@@ -376,6 +396,26 @@ class RunEscalated:
 
 
 @dataclass(frozen=True, slots=True)
+class CallbackAwaited:
+    """A called webhook is to answer until `due_at`; the timer says when that is over."""
+
+    rule_id: str
+    step: str
+    timer_id: str
+    due_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallbackOver:
+    """Nobody waits for the answer any more. `reason`: answered, failed."""
+
+    rule_id: str
+    step: str
+    timer_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class FieldAwaited:
     """`for_action`: the action needs it, not the timing. `rule` pins again what a run that was due had let go."""
 
@@ -475,6 +515,8 @@ VisitEvent = (
     | TimerDropped
     | TimerArmed
     | RunEscalated
+    | CallbackAwaited
+    | CallbackOver
     | FieldAwaited
     | RunJudged
     | ShadowJudged
@@ -492,6 +534,15 @@ VisitEvent = (
 
 
 @dataclass(frozen=True, slots=True)
+class Callback:
+    """The answer that a step waits for."""
+
+    due_at: str
+    outputs: tuple[Json, ...]
+    timer_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
     """`state`: asked, done, skipped, failed."""
 
@@ -506,6 +557,12 @@ class Step:
     attempts: int = 1
     write: tuple[str, str] | None = None
     """Value and text of a step that writes one: answered in the same transaction."""
+    callback: Callback | None = None
+
+    @property
+    def awaited(self) -> Callback | None:
+        """The answer from outside that is still waited for."""
+        return self.callback if self.state == "asked" else None
 
 
 class Run(NamedTuple):
@@ -544,6 +601,11 @@ class Run(NamedTuple):
     @property
     def is_over(self) -> bool:
         return self.state in OVER
+
+    @property
+    def answer_due(self) -> str | None:
+        """Until when a called webhook may answer."""
+        return next((step.awaited.due_at for step in self.steps if step.awaited is not None), None)
 
 
 class Visit(NamedTuple):
@@ -625,6 +687,8 @@ def decide(visit: Visit, command: VisitCommand) -> Sequence[VisitEvent]:
             _escalate(course, command)
         case Answered() | Refused():
             _answer(course, command)
+        case CallbackCame():
+            _callback(course, command)
         case FieldsChanged():
             _fields_changed(course)
         case RuleGone():
@@ -641,6 +705,8 @@ def decide(visit: Visit, command: VisitCommand) -> Sequence[VisitEvent]:
 
 def _nothing_here(command: VisitCommand) -> Sequence[VisitEvent]:
     """A stage without rules opened no visit; a person who names a run of it is told so."""
+    if isinstance(command, CallbackCame):
+        raise NotFound("There is no such call.")
     if isinstance(command, CancelRun | RunNow | PostponeRun | DropRun | ContinueRun | RetryRun):
         raise Rejected("not_found", "There is no such run.", status=404)
     return []
@@ -942,7 +1008,7 @@ def _doing(course: Course, rule: Rule, scope: Scope, texts: action.Texts) -> act
     card = course.known.card
     named = {name: rule.reference(name) for name in (rule.acting_user, rule.fallback_user) if name}
     chosen = people.acting(rule.acting_user, rule.owner_id, named.get(rule.fallback_user or ""), card, named.get(rule.acting_user))
-    return action.Doing(course.visit.visit_id, rule, scope, texts, people.actor(chosen), course.known.at)
+    return action.Doing(course.visit.visit_id, rule, scope, texts, people.actor(chosen), course.known.at, course.known.callback_url)
 
 
 def _act(course: Course, place: int, rule: Rule, doing: action.Doing, notes: tuple[str, ...]) -> None:
@@ -972,9 +1038,20 @@ def _ask(course: Course, place: int, asked: Sequence[Asked], failed: Sequence[ac
     for one in asked:
         if one.step not in done:
             course.tell(replace(one, notes=(*notes, *one.notes)) if notes else one)
+            _await_callback(course, place, one.step)
     for bad in failed:
         course.tell(StepFailed(run.rule_id, bad.step, bad.request_id, bad.code, bad.detail))
     return _finish_when_answered(course, place)
+
+
+def _await_callback(course: Course, place: int, step_name: str) -> None:
+    """A step that waits for somebody outside waits for so long and no longer."""
+    run = course.run(place)
+    step = next(step for step in run.steps if step.name == step_name)
+    if step.callback is not None:
+        purpose = "callback" if step.attempts == 1 else f"callback-{step.attempts}"
+        timer = timer_id(course.visit.visit_id, run.rule_id, purpose)
+        course.tell(CallbackAwaited(run.rule_id, step_name, timer, step.callback.due_at))
 
 
 def _finish_when_answered(course: Course, place: int) -> None:
@@ -1076,6 +1153,7 @@ def _timer(course: Course, command: TimerRang | TimerTooLate | TimerWasCancelled
     """A timer that slipped through its cancellation finds no run that waits for it."""
     run = _waiting_for_timer(course.visit, command.timer_id)
     if run is None:
+        _no_callback(course, command)
         return
     place = course.visit.place_of(run.rule_id)
     assert place is not None
@@ -1088,6 +1166,17 @@ def _timer(course: Course, command: TimerRang | TimerTooLate | TimerWasCancelled
             course.tell(RunMissed(run.rule_id, due_at, found_at))
         case TimerWasCancelled():
             course.tell(RunEnded(run.rule_id, "cancelled", course.known.at, "by_person"))
+
+
+def _no_callback(course: Course, command: TimerRang | TimerTooLate | TimerWasCancelled) -> None:
+    """A called webhook has not answered in time; however late that is found, it is too late."""
+    for place, run in enumerate(course.visit.runs):
+        for step in run.steps:
+            if step.awaited is not None and step.awaited.timer_id == command.timer_id and not isinstance(command, TimerWasCancelled):
+                detail = f"No answer came until {step.awaited.due_at}."
+                course.tell(StepFailed(run.rule_id, step.name, step.request_id, "callback_expired", detail))
+                _finish_when_answered(course, place)
+                return
 
 
 def _escalate(course: Course, command: TimerWaitsTooLong) -> None:
@@ -1114,14 +1203,52 @@ def _answer(course: Course, command: Answered | Refused) -> None:
     if found is None or found[1].state != "asked":
         return
     run, step = found
-    if isinstance(command, Answered):
-        course.tell(StepSucceeded(run.rule_id, step.name, step.request_id, command.outputs))
-    else:
+    if isinstance(command, Refused):
         skipped = action.is_skip(run.rule.rule_type, command.code)
         course.tell(StepFailed(run.rule_id, step.name, step.request_id, command.code, command.detail, skipped))
+        _callback_is_over(course, run, step, "failed")
+    elif step.callback is None:
+        course.tell(StepSucceeded(run.rule_id, step.name, step.request_id, command.outputs))
+    else:
+        return
     place = course.visit.place_of(run.rule_id)
     assert place is not None
     _finish_when_answered(course, place)
+
+
+def _callback_is_over(course: Course, run: Run, step: Step, reason: str) -> None:
+    """`step` as it was while it waited."""
+    if step.callback is not None:
+        course.tell(CallbackOver(run.rule_id, step.name, step.callback.timer_id, reason))
+
+
+def _callback(course: Course, command: CallbackCame) -> None:
+    """The values answer the step, if it still waits for them and they are what its rule declares. (G52)"""
+    found = course.visit.step(command.request_id)
+    if found is None:
+        raise NotFound("There is no such call.")
+    run, step = found
+    callback = _must_wait(step, command)
+    outputs = matched(callback.outputs, command.values, command.meant)
+    course.tell(StepSucceeded(run.rule_id, step.name, step.request_id, outputs))
+    _callback_is_over(course, run, step, "answered")
+    place = course.visit.place_of(run.rule_id)
+    assert place is not None
+    _finish_when_answered(course, place)
+
+
+def _must_wait(step: Step, command: CallbackCame) -> Callback:
+    """Raises Rejected: callback_used, callback_expired (410), not_waiting (409)."""
+    callback = step.callback
+    if callback is not None and step.asked_at != command.asked_at:
+        raise Rejected("callback_expired", "The webhook was called again since: this token is of the call before.", status=410)
+    if callback is not None and step.state == "done":
+        raise Rejected("callback_used", "The call was answered already.", status=410)
+    if callback is not None and (step.code == "callback_expired" or (step.awaited is not None and command.known.at >= callback.due_at)):
+        raise Rejected("callback_expired", f"The answer was waited for until {callback.due_at}.", status=410)
+    if callback is None or step.awaited is None:
+        raise Rejected("not_waiting", "The rule does not wait for an answer.")
+    return callback
 
 
 def _fields_changed(course: Course) -> None:
@@ -1351,6 +1478,8 @@ def _changed(run: Run, event: VisitEvent) -> Run:
             return run._replace(due_at=due_at, waiting_for=waiting_for, reasoning=reasoning)
         case RunEscalated():
             return run._replace(escalated=event)
+        case CallbackAwaited(step=name, timer_id=timer):
+            return run._replace(steps=tuple(_told_timer(step, timer) if step.name == name else step for step in run.steps))
         case FieldAwaited(path=path, for_action=for_action, rule=rule):
             return run._replace(rule=rule or run.rule, state="waiting", waiting_for="field", awaited=path, for_action=for_action)
         case RunJudged(at=at, trace=trace, lateness_ms=lateness):
@@ -1366,6 +1495,10 @@ def _changed(run: Run, event: VisitEvent) -> Run:
             return released._replace(rule=rule or run.rule, drop_before=drop_before)
         case _:
             return run
+
+
+def _told_timer(step: Step, timer: str) -> Step:
+    return replace(step, callback=replace(step.callback, timer_id=timer)) if step.callback is not None else step
 
 
 def _ended(run: Run, e: RunEnded) -> Run:
@@ -1385,8 +1518,15 @@ def _ended(run: Run, e: RunEnded) -> Run:
 def _asked(steps: tuple[Step, ...], e: Asked) -> tuple[Step, ...]:
     before = next((step for step in steps if step.name == e.step), None)
     write = (e.value_id, e.text) if isinstance(e, ValueWriteAsked) else None
-    asked = Step(e.step, e.request_id, type(e).__name__, "asked", e.at, attempts=before.attempts + 1 if before else 1, write=write)
+    attempts = before.attempts + 1 if before else 1
+    asked = Step(e.step, e.request_id, type(e).__name__, "asked", e.at, attempts=attempts, write=write, callback=_callback_of(e))
     return (*(step for step in steps if step.name != e.step), asked)
+
+
+def _callback_of(e: Asked) -> Callback | None:
+    if not isinstance(e, WebhookAsked) or e.callback_expires_at is None:
+        return None
+    return Callback(e.callback_expires_at, e.outputs)
 
 
 def _answered(steps: tuple[Step, ...], e: StepSucceeded | StepFailed) -> tuple[Step, ...]:
@@ -1413,6 +1553,8 @@ VISIT: Aggregate[Visit, VisitCommand, VisitEvent] = Aggregate(
         TimerDropped,
         TimerArmed,
         RunEscalated,
+        CallbackAwaited,
+        CallbackOver,
         FieldAwaited,
         RunJudged,
         ShadowJudged,

@@ -59,6 +59,7 @@ RULE_TYPES = {
     "change_stage": Words("Change stage", "Phase ändern"),
     "change_field": Words("Change field", "Feld ändern"),
     "change_variable": Words("Change variable", "Variable ändern"),
+    "call_webhook": Words("Call webhook", "Webhook aufrufen"),
 }
 TRIGGER_TYPES = {
     "invoice_paid": Words("Track invoice payment", "Rechnungszahlung verfolgen"),
@@ -141,6 +142,11 @@ SETTINGS = {
     "new_stage": Words("New stage", "Neue Phase"),
     "loss_reason": Words("Reason of the loss", "Verlustgrund"),
     "empty_values": Words("When a new value is empty", "Wenn ein neuer Wert leer ist"),
+    "endpoint": Words("Webhook endpoint", "Webhook-Ziel"),
+    "payload": Words("What is sent", "Was gesendet wird"),
+    "wait": Words("Wait for an answer", "Auf eine Antwort warten"),
+    "timeout": Words("Wait for at most", "Höchstens warten"),
+    "outputs": Words("Values of the answer", "Werte der Antwort"),
     "scope": Words("Which invoices", "Welche Rechnungen"),
     "threshold": Words("From a part of the amount", "Ab einem Teil des Betrags"),
     "also_automatic": Words("Also when it was completed automatically", "Auch wenn sie automatisch abgeschlossen wurde"),
@@ -193,6 +199,18 @@ CHOICES: dict[str, dict[str, Words]] = {
         "none": Words("Nobody", "Niemand"),
         "all": Words("All contacts", "Alle Kontakte"),
         "primary": Words("The main contact", "Der Hauptkontakt"),
+    },
+    "outputs": {
+        "bool": Words("Yes or no", "Ja oder nein"),
+        "date": Words("Date", "Datum"),
+        "datetime": Words("Date and time", "Datum und Uhrzeit"),
+        "double": Words("Number", "Zahl"),
+        "file": Words("File", "Datei"),
+        "int": Words("Whole number", "Ganze Zahl"),
+        "select": Words("Choice", "Auswahl"),
+        "string": Words("Short text", "Kurzer Text"),
+        "text": Words("Text", "Text"),
+        "user": Words("Employee", "Mitarbeiter"),
     },
     "empty_values": {
         "keep": Words("Leave the field as it is", "Feld lassen, wie es ist"),
@@ -430,7 +448,7 @@ FINDINGS = {
     "type_not_for_element": Words("This type is not for this kind of element.", "Dieser Typ ist nicht für diese Art von Element."),
     "target_not_offered": Words("This cannot be created from the element.", "Das kann aus dem Element nicht erstellt werden."),
     "bad_code": Words("This is no valid short name.", "Das ist kein gültiger Kurzname."),
-    "duplicate_id": Words("The short name is taken on this stage.", "Der Kurzname ist in dieser Phase vergeben."),
+    "duplicate_id": Words("The short name is taken.", "Der Kurzname ist vergeben."),
     "unknown_pipeline": Words("There is no such pipeline.", "Diese Pipeline gibt es nicht."),
     "unknown_stage": Words("There is no such stage.", "Diese Phase gibt es nicht."),
     "target_missing": Words("The target is gone or archived.", "Das Ziel ist entfernt oder archiviert."),
@@ -456,6 +474,7 @@ FINDINGS = {
     "not_visible_here": Words("This value cannot be used here.", "Dieser Wert ist hier nicht verwendbar."),
     "unknown_colour": Words("There is no such colour.", "Diese Farbe gibt es nicht."),
     "unknown_room": Words("There is no such room.", "Diesen Raum gibt es nicht."),
+    "unknown_endpoint": Words("There is no such webhook endpoint, or it is off.", "Dieses Webhook-Ziel gibt es nicht, oder es ist aus."),
     "unknown_file": Words("There is no such file.", "Diese Datei gibt es nicht."),
     "bad_time": Words("The time cannot be read.", "Der Zeitpunkt ist nicht lesbar."),
     "bad_offset": Words("The span of time cannot be read.", "Die Zeitspanne ist nicht lesbar."),
@@ -608,6 +627,10 @@ RULE_ANSWERS = {
     "ran": Words("The rule ran.", "Die Regel ist gelaufen."),
     "running": Words(
         "The rule ran; not everything it asked for is answered yet.", "Die Regel ist gelaufen; noch ist nicht alles beantwortet."
+    ),
+    "waiting_callback": Words(
+        "The rule called a webhook and waits for its answer until {until}.",
+        "Die Regel hat einen Webhook aufgerufen und wartet bis {until} auf die Antwort.",
     ),
     "condition_false": Words("The rule did not run because {culprit}.", "Die Regel ist nicht gelaufen: {culprit}."),
     "rule_added_later": Words(
@@ -853,6 +876,8 @@ HAPPENED = {
     "TimerMoved": Words("its time was moved", "Zeitpunkt verschoben"),
     "TimerDropped": Words("its timer was taken back", "Wecker zurückgenommen"),
     "TimerArmed": Words("its time is {due_at}", "Zeitpunkt ist {due_at}"),
+    "CallbackAwaited": Words("an answer is awaited until {due_at}", "eine Antwort wird bis {due_at} erwartet"),
+    "CallbackOver": Words("no answer is awaited any more", "es wird keine Antwort mehr erwartet"),
     "RunEscalated": Words("somebody was told that it waits too long", "jemand wurde benachrichtigt, dass sie zu lange wartet"),
     "FieldAwaited": Words("waits for a field", "wartet auf ein Feld"),
     "RunJudged": Words("its condition was judged", "Bedingung geprüft"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from services.automation import replicas, views
 from services.automation.domain import visit as vis
@@ -17,6 +18,7 @@ from services.automation.domain.constants import VALUE, Value, WriteValue, conve
 from services.automation.domain.decision import DECISION, DecisionCommand, Situation
 from services.automation.domain.definition import Trigger
 from services.automation.domain.visit import VISIT, Known, Visit, VisitCommand
+from services.automation.facts.callbacks import Call, callback_url
 from services.automation.facts.cards import Gathered, Rows
 from services.automation.facts.rendering import render
 from services.automation.views import NO_RULES, StageRules
@@ -41,10 +43,15 @@ class Stage:
         """The facts at the place of the command."""
         rules = self.rules
         values = values_in(rules.values, seen) if rules.values else NO_VALUES
-        return Known(seen.now, self.card, render, rules.standing, values)
+        return Known(seen.now, self.card, render, rules.standing, values, answers_of(seen.tenant))
 
 
 NO_VALUES: Mapping[str, Any] = {}
+
+
+def answers_of(tenant: UUID) -> Callable[[str, str], str]:
+    """Where the answers to webhooks called for this tenant are expected."""
+    return lambda request_id, asked_at: callback_url(Call(tenant, request_id, asked_at))
 
 
 def stage_of(card: Card, stage_id: str, rows: Rows) -> Stage:

@@ -33,6 +33,7 @@ class World:
     files: Sequence[Row]
     rules: Sequence[Row]
     triggers: Sequence[Row]
+    endpoints: Sequence[Row] = ()
 
 
 def names_of(world: World, new_values: Mapping[str, tuple[str, str, str]] | None = None, rules: Mapping[str, str] | None = None) -> Names:
@@ -53,6 +54,7 @@ def names_of(world: World, new_values: Mapping[str, tuple[str, str, str]] | None
         frozenset(role for row in world.employees if row["active"] for role in row["roles"]),
         {**_rules_by_path(world), **(rules or {})},
         _forms(world.field_sets),
+        {row["id"]: (row["purpose"], row["state"]) for row in world.endpoints},
     )
 
 
@@ -346,7 +348,8 @@ class _Stage:
             below = [str(later.get("id")) for _, later in texts[at + 1 :]]
             checked = check_rule(text, self.place, self.names, above, below, paths_of)
             self._note(checked, f"{self.pointer}/rules/{n}", str(text.get("id")))
-            above.append(Neighbour(str(text.get("id")), str(text.get("type")), str(checked.definition["execution"])))
+            d = checked.definition
+            above.append(Neighbour(str(text.get("id")), str(text.get("type")), str(d["execution"]), d["settings"]))
             checks.append((checked, _here(self.world.rules, "rule_key", text.get("id"), self.place)))
         places = positions([row for _, row in checks], self.taken(self.world.rules, [row for _, row in checks], prune))
         found = zip(texts, checks, places, strict=True)

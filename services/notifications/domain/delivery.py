@@ -78,14 +78,19 @@ class DeliveryQueued:
     element: Element | None
     at: datetime
     origin: Origin
+    callback_expires_at: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class DeliveryQueuedAgain:
+    """`body` None: as it was. A call that is asked for again expects its answer elsewhere and until later."""
+
     round: int
     url: str
     secret_number: int
     at: datetime
+    body: str | None = None
+    callback_expires_at: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +122,7 @@ class Delivery:
     secret_number: int = 1
     event_name: str = ""
     body: str = ""
+    callback_expires_at: str | None = None
     element: Element | None = None
     round: int = 1
     attempts: int = 0
@@ -146,17 +152,21 @@ def decide(delivery: Delivery, command: DeliveryCommand) -> Sequence[DeliveryEve
 
 
 def _queued(delivery: Delivery, c: QueueDelivery) -> Sequence[DeliveryEvent]:
-    """Asked again after a failure it is tried again; asked again otherwise, nothing."""
-    if delivery.status == "failed":
-        return _again(delivery, c.endpoint, c.at)
+    """Asked again after a failure, or to wait for an answer anew, it is sent again; asked again otherwise, nothing."""
     if delivery.status != "none":
+        return _asked_again(delivery, c)
+    _must_take(c.endpoint)
+    to = (c.endpoint_id, c.endpoint.url, c.endpoint.secret_number)
+    return [DeliveryQueued(c.request_id, *to, c.event_name, _body(c), c.element, c.at, c.origin, c.callback_expires_at)]
+
+
+def _asked_again(delivery: Delivery, c: QueueDelivery) -> Sequence[DeliveryEvent]:
+    waits_anew = (c.callback_expires_at or "") > (delivery.callback_expires_at or "")
+    if delivery.status != "failed" and not waits_anew:
         return []
     _must_take(c.endpoint)
-    return [
-        DeliveryQueued(
-            c.request_id, c.endpoint_id, c.endpoint.url, c.endpoint.secret_number, c.event_name, _body(c), c.element, c.at, c.origin
-        )
-    ]
+    to = (c.endpoint.url, c.endpoint.secret_number)
+    return [DeliveryQueuedAgain(delivery.round + 1, *to, c.at, _body(c) if waits_anew else None, c.callback_expires_at)]
 
 
 def _must_take(endpoint: Endpoint) -> None:
@@ -188,14 +198,20 @@ def evolve(delivery: Delivery, event: DeliveryEvent) -> Delivery:
     match event:
         case DeliveryQueued():
             return _born(event)
-        case DeliveryQueuedAgain(round=round, url=url, secret_number=number):
-            return replace(delivery, status="queued", round=round, url=url, secret_number=number, code=None, detail=None, ended_at=None)
+        case DeliveryQueuedAgain():
+            return _queued_again(delivery, event)
         case Delivered(response_status=answered, attempts=attempts, at=at):
             return replace(delivery, status="delivered", response_status=answered, attempts=attempts, ended_at=at)
         case DeliveryFailed(code=code, detail=detail, attempts=attempts, at=at):
             return replace(delivery, status="failed", code=code, detail=detail, attempts=attempts, ended_at=at)
         case _:
             assert_never(event)
+
+
+def _queued_again(delivery: Delivery, e: DeliveryQueuedAgain) -> Delivery:
+    to = replace(delivery, status="queued", round=e.round, url=e.url, secret_number=e.secret_number, body=e.body or delivery.body)
+    until = e.callback_expires_at or delivery.callback_expires_at
+    return replace(to, callback_expires_at=until, code=None, detail=None, ended_at=None)
 
 
 def _born(e: DeliveryQueued) -> Delivery:
@@ -207,6 +223,7 @@ def _born(e: DeliveryQueued) -> Delivery:
         secret_number=e.secret_number,
         event_name=e.event_name,
         body=e.body,
+        callback_expires_at=e.callback_expires_at,
         element=e.element,
         created_at=e.at,
         origin=e.origin,

@@ -20,10 +20,11 @@ from shared.testing.stack import Stack
 from tests.service.house import House, a_house, employee, origin
 from tests.service.notifications.conftest import NOW
 from tests.service.notifications.postoffice import PostOffice
+from tests.service.notifications.receiver import Receiver
 from tests.service.notifications.test_email import FILE, email
 from tests.service.notifications.test_invitations import ANNA, CLARA, activity
 from tests.service.notifications.test_telling import notify, preferences, sms
-from tests.service.notifications.test_webhooks import Receiver, deliver, endpoint
+from tests.service.notifications.test_webhooks import deliver, endpoint
 
 THERE = NOW + timedelta(days=180)
 HOUR = timedelta(hours=1)

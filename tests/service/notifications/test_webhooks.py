@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -18,41 +16,23 @@ from shared.contracts import notifications
 from shared.messaging.effects import Claimed
 from shared.runtime.settings import settings as kit_settings
 from tests.service.house import House, employee, origin
+from tests.service.notifications.receiver import Receiver, receiving
 from tests.service.notifications.test_telling import feed
 
 ANNA = str(UUID(int=1))
 SCOPES = ("hooks:read", "hooks:write")
 
 
-@dataclass(eq=False)
-class Receiver:
-    """Keeps what it gets; `answers` to the next requests as status line and headers, then 204."""
-
-    port: int = 0
-    requests: list[tuple[dict[str, str], str]] = field(default_factory=list)
-    answers: list[str] = field(default_factory=list)
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = (await reader.readuntil(b"\r\n\r\n")).decode()
-        lines = [line.partition(": ") for line in head.split("\r\n")[1:] if line]
-        headers = {name.lower(): value for name, _, value in lines}
-        body = (await reader.readexactly(int(headers["content-length"]))).decode()
-        self.requests.append((headers, body))
-        answer = self.answers.pop(0) if self.answers else "204 No Content"
-        writer.write(f"HTTP/1.1 {answer}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode())
-        await writer.drain()
-        writer.close()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/hook?x=1"
-
-
 @pytest.fixture
 async def receiver(house: House, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Receiver]:
-    found = Receiver()
-    server = await asyncio.start_server(found.serve, "127.0.0.1", 0)
-    found.port = server.sockets[0].getsockname()[1]
+    async with receiving() as found:
+        await _tell(house, monkeypatch, found)
+        yield found
+    settings.cache_clear()
+    kit_settings.cache_clear()
+
+
+async def _tell(house: House, monkeypatch: pytest.MonkeyPatch, found: Receiver) -> None:
     monkeypatch.setenv("DEALWRIGHT_HOOKS__ALLOW", f"127.0.0.1:{found.port}")
     monkeypatch.setenv("DEALWRIGHT_PEPPER", "p" * 40)
     monkeypatch.setenv("DATABASE_URL", "postgresql://nowhere")
@@ -60,11 +40,6 @@ async def receiver(house: House, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
     settings.cache_clear()
     kit_settings.cache_clear()
     await house.hear(house.record(employee(ANNA, "Anna"), subject=f"employee/{ANNA}"))
-    yield found
-    server.close()
-    await server.wait_closed()
-    settings.cache_clear()
-    kit_settings.cache_clear()
 
 
 async def endpoint(house: House, receiver: Receiver) -> dict[str, Any]:

@@ -107,7 +107,12 @@ def rendered(template: str, scope: Scope) -> Rendered:
 
 
 def known(at: datetime = NOW, rules: Mapping[str, str] | None = None, **changes: Any) -> Known:
-    return Known(at, card(**changes), rendered, rules or {})
+    return Known(at, card(**changes), rendered, rules or {}, callback_url=answered_at)
+
+
+def answered_at(request_id: str, asked_at: str) -> str:
+    """Where the answer to a call is expected."""
+    return f"https://acme.test/v1/callbacks/{request_id}/{asked_at}"
 
 
 def later(**delta: float) -> datetime:
@@ -136,6 +141,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "send_sms": {"text": "Hello", "to": "+491701234567"},
     "change_responsible": {"responsible": "user:42"},
     "change_stage": {"stage": "new"},
+    "call_webhook": {"endpoint": id_of("endpoint"), "payload": {"title": "{{deal.title}}"}},
     "change_field": {"fields": {"title": "{{deal.title}} again"}},
 }
 

@@ -73,6 +73,9 @@ TAKES = {
     "pipeline": "code of a pipeline",
     "stage": "`first` or code of a stage",
     "own_stage": "code of a stage of the rule's pipeline",
+    "endpoint": "id of a webhook endpoint",
+    "span": "a span of time like `30min` or `2d`, at least a minute, at most 365 days",
+    "declared_outputs": "list of at most 50 of `{ name, type, required, multiple }`",
     "deadline": "a [deadline](../time-settings.md#deadlines)",
     "details_template": "code of a details template",
     "variable": "code of a variable",
@@ -110,7 +113,7 @@ def _takes(s: Setting) -> tuple[str, str]:
             return f"a recipient, or a list of at most {s.most}", ""
         case "files":
             return f"list of at most {s.most} file ids", ""
-        case "texts" | "field_values":
+        case "texts" | "field_values" | "payload":
             return "map of names to texts", f", at most {s.most}"
         case _:
             return TAKES.get(s.kind, s.kind.replace("_", " ")), ""
@@ -163,13 +166,20 @@ FORMS = {"deal": {"contract_url": "url", "meeting": "datetime"}, "contact": {"ci
 TEMPLATE = ("first_name", "last_name", "iban")
 """Fields of the details template `person`."""
 ROOMS = ("big",)
+ENDPOINT = "0195d1c0-0000-7000-8000-000000000001"
 
 
 def planned(text: str) -> Planned:
     """What a text would change where there are no rules yet, with every finding."""
     new_id = count(1)
-    world = World(_pipelines(), _people(), (), _field_sets(), [{"code": r, "id": r, "retired": False} for r in ROOMS], (), (), ())
+    world = World(
+        _pipelines(), _people(), (), _field_sets(), [{"code": r, "id": r, "retired": False} for r in ROOMS], (), (), (), _endpoints()
+    )
     return plan_of(documents_of(text), world, "1", lambda: UUID(int=next(new_id)))
+
+
+def _endpoints() -> list[Json]:
+    return [{"id": ENDPOINT, "purpose": "rule", "state": "active"}]
 
 
 def _pipelines() -> list[Json]:

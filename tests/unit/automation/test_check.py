@@ -37,6 +37,11 @@ NAMES = Names(
     files=frozenset((id_of("file"),)),
     roles=frozenset(("finance",)),
     rules={"sales/new#inv": id_of("inv"), "installation/planning#inv": id_of("other")},
+    endpoints={
+        id_of("endpoint"): ("rule", "active"),
+        id_of("off"): ("rule", "disabled"),
+        id_of("stream"): ("stream", "active"),
+    },
     forms={
         "deal": {
             "uf.meeting": FieldType("date"),
@@ -306,3 +311,10 @@ def test_no_rule_makes_the_checker_fail_and_what_passes_can_be_run(data: Any, ru
 def test_no_text_at_all_makes_the_checker_fail(text: dict[str, Any]) -> None:
     assert check_rule(text, WON, NAMES, (), (), paths_of).findings
     assert check_trigger(text, WON, NAMES, paths_of).findings
+
+
+def test_a_condition_compares_an_output_as_what_it_is() -> None:
+    condition = {"field": "steps.link.amount", "op": "gt", "value": 5}
+    result = checked(above=(LINK,), execution="after_previous", condition=condition)
+    assert found(result) == set() and result.references == {"kind:steps.link.amount": "money"}
+    assert ready(rule_of("r", 1, ANNA, result.definition, result.references)).condition is not None

@@ -31,6 +31,10 @@ NEEDED: dict[str, dict[str, Any]] = {"send_email": {"body": "Hello"}, "webhook":
 """What `SETTINGS` of the house cannot be used for here: it names an output of another rule."""
 
 
+EXAMPLE = "0195d1c0-0000-7000-8000-000000000001"
+"""The endpoint of the catalogue's examples."""
+
+
 def least_of(name: str) -> dict[str, Any]:
     """The least settings that a type needs."""
     return {**SETTINGS.get(name, {}), **NEEDED.get(name, {})}
@@ -46,7 +50,8 @@ def findings(name: str, settings: dict[str, Any]) -> set[tuple[str, str]]:
         trigger = check_trigger({"id": "t", "type": name, "settings": settings}, WON, NAMES, paths_of)
         return {(f.pointer, f.code) for f in trigger.findings}
     named = {"custom": {**NAMES.custom, "uf.order_number": "text", "uf.contract_url": "text"}}
-    names = {"values": {**NAMES.values, "const.house": ("h", "text", "everywhere"), "var.on-duty": ("d", "user", "everywhere")}}
+    names: dict[str, Any] = {"endpoints": {**NAMES.endpoints, EXAMPLE: ("rule", "active")}}
+    names |= {"values": {**NAMES.values, "const.house": ("h", "text", "everywhere"), "var.on-duty": ("d", "user", "everywhere")}}
     result = checked(name, above=(LINK,), execution="after_previous", exactly=settings, names=named | names)
     return {(f.pointer, f.code) for f in result.findings}
 
@@ -120,6 +125,17 @@ WRONG: dict[str, list[Any]] = {
     "texts": [{}, "x", ["city"], {"iban": 5}],
     "field_values": [{}, "x", ["title"], {"title": 5}],
     "own_stage": [5, ["new"], {}],
+    "endpoint": [5, ["x"], {}],
+    "payload": ["x", ["a"], {"a": 5}],
+    "span": ["soon", 30, "-1d", "1d and 2h"],
+    "declared_outputs": [
+        "x",
+        {"name": "a", "type": "string"},
+        ["a"],
+        [{"name": "a"}],
+        [{"name": "A b", "type": "string"}],
+        [{"name": "a", "type": "x"}],
+    ],
     "files": ["a.pdf", [5], [""], 5],
     "details_template": [5, ["person"]],
     "variable": [5, ["street"]],
@@ -169,7 +185,10 @@ def test_what_goes_with_what_is_known_to_the_form(name: str, settings: dict[str,
 @for_all(st.data(), st.sampled_from(sorted(TYPES)))
 def test_whatever_the_checker_passes_is_valid(data: Any, name: str) -> None:
     names = [s.name for s in TYPES[name].settings]
-    drawn = {setting: data.draw(anything, setting) for setting in data.draw(st.sets(st.sampled_from(names), max_size=3))}
+    drawn = {
+        setting: data.draw(anything, setting)
+        for setting in data.draw(st.sets(st.sampled_from(names), max_size=3) if names else st.just(set()))
+    }
     settings = {**least_of(name), **drawn}
     complete = complete_rule if name in RULE_TYPES else complete_trigger
     if not findings(name, settings):

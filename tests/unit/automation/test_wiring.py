@@ -71,6 +71,7 @@ RULES = [
     rule("on", "change_stage", settings={"loss_reason": "too late"}),
     rule("field", "change_field"),
     rule("var", "change_variable"),
+    rule("call", "call_webhook", settings={"outputs": [{"name": "parcel", "type": "string"}]}),
 ]
 
 

@@ -88,6 +88,18 @@ def test_a_callback_travels_in_the_body() -> None:
     assert json.loads(given(DELIVERY).when(command).state.body)["callback_url"] == "https://x.test/cb"
 
 
+def test_a_call_that_waits_anew_goes_out_again_with_where_to_answer_now() -> None:
+    first = replace(QUEUE, callback_url="https://x.test/1", callback_expires_at="2026-03-03T08:00:00.000Z")
+    anew = replace(QUEUE, callback_url="https://x.test/2", callback_expires_at="2026-03-05T08:00:00.000Z")
+    asked = given(DELIVERY).when(first).events
+    for so_far in ((), (Delivered(200, 1, NOW, BY),), (DeliveryFailed("unreachable", "away", 10, NOW, BY),)):
+        state = given(DELIVERY, *asked, *so_far).when(anew).state
+        assert (state.status, state.round, json.loads(state.body)["callback_url"]) == ("queued", 2, "https://x.test/2")
+        given(DELIVERY, *asked, *so_far, *given(DELIVERY, *asked, *so_far).when(anew).events).when(anew).nothing_happens()
+    given(DELIVERY, *asked, Delivered(200, 1, NOW, BY)).when(first).nothing_happens()
+    given(DELIVERY, *asked).when(replace(anew, endpoint=replace(THERE, status="disabled", reason="failing"))).refused("endpoint_disabled")
+
+
 @pytest.mark.parametrize(
     ("endpoint", "code"),
     [
