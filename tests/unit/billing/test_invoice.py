@@ -34,6 +34,7 @@ def test_a_draft_from_a_deals_lines() -> None:
 
 
 def test_without_lines_the_amount_becomes_one_line() -> None:
+    """D44"""
     books = acme()
 
     invoice = books.draft("I", amount=25000)
@@ -107,6 +108,7 @@ def test_a_customer_that_billing_has_not_heard_of_yet_is_waited_for() -> None:
 
 
 def test_an_issued_invoice_never_changes() -> None:
+    """D46, D69"""
     books = acme()
     draft = books.draft("I", line("100.00"))
     change = ChangeInvoice(PERSON, title="Roof 2027", lines=(line("50.00"),))

@@ -34,6 +34,7 @@ def test_prices_that_include_tax() -> None:
 
 
 def test_three_rates_are_rounded_half_up_once_per_rate() -> None:
+    """D69"""
     lines = [line("0.05", "19"), line("0.05", "19"), line("1.00", "7"), line("2.00", "0")]
 
     totals = totals_of(lines, prices_include_tax=False)

@@ -33,6 +33,7 @@ def by_hand(books: Books, payment: str, invoice: str, amount: str, *, currency: 
 
 
 def test_the_same_report_is_the_same_payment() -> None:
+    """D23"""
     assert asks.payment_id_of(TENANT, "fake", "p1") == asks.payment_id_of(TENANT, "fake", "p1")
     assert asks.payment_id_of(TENANT, "fake", "p1") != asks.payment_id_of(TENANT, "manual", "p1")
 
@@ -123,6 +124,7 @@ def test_a_provider_may_start_a_refund_itself_and_report_out_of_order() -> None:
 
 
 def test_reversing_twice() -> None:
+    """D29"""
     books = with_invoice()
     books.pay("p1", "100.00")
     books.reverse("p1")
@@ -136,6 +138,7 @@ def test_reversing_twice() -> None:
 
 
 def test_reversing_part_of_what_paid() -> None:
+    """D29"""
     books = with_invoice()
     books.pay("p1", "40.00")
     books.pay("p2", "60.00")
@@ -172,6 +175,7 @@ def test_by_hand_no_more_than_is_due() -> None:
 
 
 def test_across_currencies_only_at_a_rate_which_is_kept() -> None:
+    """D32"""
     books = with_invoice()
     books.pay("p1", "120.00", currency="USD")
 

@@ -89,6 +89,7 @@ def test_an_invoice_in_another_currency_is_not_covered() -> None:
 
 
 def test_one_payment_document_per_deal() -> None:
+    """D34"""
     books = acme()
     books.link("L")
 
@@ -111,6 +112,7 @@ def test_a_refused_link_issues_nothing() -> None:
 
 
 def test_reuse_hands_out_the_same_url() -> None:
+    """D34"""
     books = acme()
     books.link("L")
 
@@ -122,6 +124,7 @@ def test_reuse_hands_out_the_same_url() -> None:
 
 
 def test_reuse_of_what_is_paid_or_expired_is_refused() -> None:
+    """D34"""
     books = acme()
     books.link("L")
     books.pay("p1", "100.00", on="L")
@@ -140,6 +143,7 @@ def test_a_person_may_ask_for_money_again() -> None:
 
 
 def test_nothing_to_pay() -> None:
+    """D34c"""
     books = acme()
 
     with refused("nothing_to_pay"):

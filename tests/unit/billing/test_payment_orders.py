@@ -26,6 +26,7 @@ def test_order_1_paid_in_full() -> None:
 
 
 def test_order_2_delivered_three_times() -> None:
+    """D23"""
     books = with_invoice()
 
     said = [books.pay("p1", "100.00") for _ in range(3)]
@@ -36,6 +37,7 @@ def test_order_2_delivered_three_times() -> None:
 
 
 def test_order_3_two_parts() -> None:
+    """D24, D25"""
     books = with_invoice()
 
     books.pay("p1", "40.00")
@@ -52,6 +54,7 @@ def test_order_3_two_parts() -> None:
 
 
 def test_order_4_the_later_part_first() -> None:
+    """D24"""
     books = with_invoice()
 
     books.pay("p2", "60.00")
@@ -64,6 +67,7 @@ def test_order_4_the_later_part_first() -> None:
 
 
 def test_order_5_paid_twice() -> None:
+    """D26"""
     books = with_invoice()
 
     books.pay("p1", "100.00")
@@ -78,6 +82,7 @@ def test_order_5_paid_twice() -> None:
 
 
 def test_order_6_paid_too_much() -> None:
+    """D26"""
     books = with_invoice()
 
     books.pay("p1", "150.00")
@@ -89,6 +94,7 @@ def test_order_6_paid_too_much() -> None:
 
 
 def test_order_7_full_refund() -> None:
+    """D27"""
     books = with_invoice()
     books.pay("p1", "100.00")
 
@@ -103,6 +109,7 @@ def test_order_7_full_refund() -> None:
 
 
 def test_order_8_paid_refunded_paid_again() -> None:
+    """D28"""
     books = with_invoice()
     books.pay("p1", "100.00")
     books.refund("p1", "100.00")
@@ -116,6 +123,7 @@ def test_order_8_paid_refunded_paid_again() -> None:
 
 
 def test_order_9_partial_refund_stays_paid() -> None:
+    """D27"""
     books = with_invoice()
     books.pay("p1", "100.00")
 
@@ -142,6 +150,7 @@ def test_order_10_two_invoices_of_one_deal() -> None:
 
 
 def test_order_11_money_for_a_cancelled_invoice() -> None:
+    """D31"""
     books = with_invoice()
     books.cancel("I")
 
@@ -154,6 +163,7 @@ def test_order_11_money_for_a_cancelled_invoice() -> None:
 
 
 def test_order_12_another_currency() -> None:
+    """D32"""
     books = with_invoice()
 
     books.pay("p1", "100.00", currency="USD")
@@ -164,6 +174,7 @@ def test_order_12_another_currency() -> None:
 
 
 def test_charge_back_reopens() -> None:
+    """D29"""
     books = with_invoice()
     books.pay("p1", "100.00")
 
@@ -176,6 +187,7 @@ def test_charge_back_reopens() -> None:
 
 
 def test_to_be_paid_again_opens_a_second_epoch() -> None:
+    """D27"""
     books = with_invoice()
     books.pay("p1", "100.00")
 
@@ -189,6 +201,7 @@ def test_to_be_paid_again_opens_a_second_epoch() -> None:
 
 
 def test_deposits_tell_what_was_held_before() -> None:
+    """D25"""
     books = with_invoice()
 
     for payment, amount in (("p1", "20.00"), ("p2", "20.00"), ("p3", "60.00")):
@@ -213,6 +226,7 @@ def test_paid_before_it_is_linked() -> None:
 
 
 def test_unknown_target_keeps_the_money() -> None:
+    """D31"""
     books = with_invoice()
 
     books.pay("p1", "100.00", to="nobody-knows")
@@ -222,6 +236,7 @@ def test_unknown_target_keeps_the_money() -> None:
 
 
 def test_the_same_payment_with_another_amount_is_noted_and_not_applied() -> None:
+    """D23"""
     books = with_invoice()
     books.pay("p1", "40.00")
 

@@ -63,6 +63,7 @@ def test_a_series_that_would_repeat_its_numbers_is_refused() -> None:
 
 
 def test_a_thousand_draws_have_no_gap() -> None:
+    """D69"""
     series = NumberSeries()
     texts = []
     for _ in range(1000):
