@@ -12,6 +12,7 @@ from pydantic import Field
 from sqlalchemy import select
 from starlette.responses import Response
 
+from services.notifications.channels.invitation import calendar_of
 from services.notifications.channels.webhook import secret_of
 from services.notifications.domain.delivery import DELIVERY, DeliverAgain, QueueDelivery
 from services.notifications.domain.endpoint import (
@@ -38,6 +39,7 @@ from services.notifications.views import (
     endpoint_row,
     notice_row,
     preferences_row,
+    sending_of,
 )
 from shared.es.addressed import Addressed, Facts
 from shared.es.errors import NotFound, Rejected
@@ -473,6 +475,17 @@ async def mailbox(
     n = NOTICES_TABLE.c
     wanted = [n.sandbox, n.channel != "in_app", *one_of(n.address, to), *between(n.sent_at, at_from, at_to)]
     return await door.listed(select(NOTICES_TABLE).where(*wanted), paging, sort=(n.sent_at,), shown=_mail)
+
+
+@API.get("/v1/mailbox/{id}", operation_id="mailbox_get", tags=["mailbox"])
+async def mail(id: Id, door: Annotated[Door, needs("notices:read")]) -> Response:
+    """One of them, with the calendar part of an invitation and the names of what is attached."""
+    row = await door.one(select(NOTICES_TABLE).where(NOTICES_TABLE.c.id == str(id), NOTICES_TABLE.c.sandbox))
+    notice, version = await door.state_at(NOTICE, str(id))
+    sent = sending_of(notice, str(id))
+    calendar = calendar_of(sent["invitation"], sent["to"], sent["name"]) if sent["invitation"] else None
+    attachments = [attachment["name"] for attachment in sent["attachments"]]
+    return door.shown(version, _mail(row) | {"calendar": calendar, "attachments": attachments})
 
 
 def _mail(row: Row) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 from services.notifications import publications, views
@@ -33,29 +32,7 @@ def effect_of(notice: Notice, recorded: Recorded[NoticeEvent]) -> Effect | None:
 def _sending(notice: Notice, id: str) -> Effect:
     money = notice.message_class == "money" and notice.channel in ("email", "sms")
     kind = notice.channel + MONEY if money else notice.channel
-    return Effect(kind, f"{id}/{notice.round}", _request(notice, id))
-
-
-def _request(notice: Notice, id: str) -> Json:
-    content, invitation = notice.content, notice.content.invitation
-    return {
-        "notice_id": id,
-        "round": notice.round,
-        "to": notice.recipient.address,
-        "name": notice.recipient.name,
-        "subject": content.subject,
-        "text": content.text,
-        "html": content.html,
-        "sender": None if content.sender is None else asdict(content.sender),
-        "reply_to": content.reply_to,
-        "importance": notice.importance,
-        "attachments": [asdict(attachment) for attachment in content.attachments],
-        "invitation": None if invitation is None else _plain(asdict(invitation)),
-    }
-
-
-def _plain(fields: dict[str, Any]) -> Json:
-    return fields | {"starts_at": fields["starts_at"].isoformat(), "ends_at": fields["ends_at"].isoformat()}
+    return Effect(kind, f"{id}/{notice.round}", views.sending_of(notice, id))
 
 
 def posting(delivery: Delivery, recorded: Recorded[DeliveryEvent]) -> Effect | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from services.notifications import views
 from services.notifications.api import API
 from services.notifications.channels import email, invitation, sms, webhook
 from services.notifications.channels.outcome import tell
@@ -37,4 +38,5 @@ SERVICE = Service(
     replicas=REPLICAS,
     effects=EFFECTS,
     loops=(Releasing,),
+    due=(views.DUE,),
 )

@@ -4,6 +4,7 @@ The feed is the part of `notices` whose channel is in_app; the queue of what is 
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import time
 from typing import Any
 
@@ -95,6 +96,29 @@ def notice_row(notice: Notice) -> dict[str, Any]:
     }
 
 
+def sending_of(notice: Notice, id: str) -> dict[str, Any]:
+    """What a channel is handed of a notice."""
+    content, invitation = notice.content, notice.content.invitation
+    return {
+        "notice_id": id,
+        "round": notice.round,
+        "to": notice.recipient.address,
+        "name": notice.recipient.name,
+        "subject": content.subject,
+        "text": content.text,
+        "html": content.html,
+        "sender": None if content.sender is None else asdict(content.sender),
+        "reply_to": content.reply_to,
+        "importance": notice.importance,
+        "attachments": [asdict(attachment) for attachment in content.attachments],
+        "invitation": None if invitation is None else _plain(asdict(invitation)),
+    }
+
+
+def _plain(fields: dict[str, Any]) -> dict[str, Any]:
+    return fields | {"starts_at": fields["starts_at"].isoformat(), "ends_at": fields["ends_at"].isoformat()}
+
+
 def _notice(notice: Notice, recorded: Recorded[Any]) -> Row:
     c = recorded.context
     chain = {"correlation_id": c.correlation_id, "causation_id": str(recorded.id), "hops": c.hops}
@@ -140,6 +164,11 @@ select (select n.held_until from notices_v1 n where n.status = 'held' and not {_
        exists (select 1 from {_REHEARSED} where n.status = 'held') as rehearsed
 """
 """When the next one is to be released by the service's clock, and whether a rehearsal's clock has passed one of its own."""
+DUE = """
+select count(*) from notices_v1 n where n.status = 'held' and ($1::uuid is null or n.tenant = $1)
+   and n.held_until <= coalesce((select c.stands_at from rehearsal_clocks_v1 c where c.tenant = n.tenant), clock_timestamp())
+"""
+"""How many are about to be released. $1 tenant, null: all"""
 
 # ------------------------------------------------------------------------------------------------------- preferences
 

@@ -330,8 +330,8 @@ def in_rehearsal(door: Door, tenant: UUID) -> Door:
 
 @API.post("/v1/rehearsals/{tenant}/clock", operation_id="rehearsals_move_clock", tags=["rehearsals"])
 async def move_clock(tenant: Annotated[UUID, Path()], body: ClockMove, door: Annotated[Door, needs("rehearsals:write")]) -> Response:
-    """Forwards, to the next moment at which something rings, at most to the one asked for. `arrived` says whether it got there;
-    if not, ask again for `heading_for` once everything has come to rest."""
+    """Forwards (the first time to wherever the rehearsal begins), to the next moment at which something rings, at most to the one
+    asked for. `arrived` says whether it got there; if not, ask again for `heading_for` once everything has come to rest."""
     there, id, origin = in_rehearsal(door, tenant), str(tenant), origin_of(door)
 
     def command(seen: Facts) -> MoveClock:

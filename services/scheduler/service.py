@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from services.scheduler import views
 from services.scheduler.api import API
 from services.scheduler.handlers import HANDLERS
 from services.scheduler.publications import refusal
@@ -19,4 +20,5 @@ SERVICE = Service(
     directory=DIRECTORY,
     replicas=REPLICAS,
     loops=(Ticker,),
+    due=(views.DUE,),
 )

@@ -438,4 +438,12 @@ cross join lateral ({_EARLIEST.format("activities_v1", "reminds_at", _STUCK.form
 """Of a tenant: its next timer or reminder, overdue ones included but for those that cannot be handled; `stale`: what rests on
 a changed calendar is about to be computed anew."""
 
+_ITS_TIME = "coalesce((select c.stands_at from rehearsal_clocks_v1 c where c.tenant = {}.tenant), clock_timestamp())"
+_DUE_OF = "(select count(*) from {0} d where ($1::uuid is null or d.tenant = $1) and d.{1} <= " + _ITS_TIME.format("d") + ")"
+DUE = f"""
+select {_DUE_OF.format("timers_v1", "wakes_at")} + {_DUE_OF.format("activities_v1", "reminds_at")}
+     + (select count(*) from ({_STALE}) s where $1::uuid is null or s.tenant = $1)
+"""
+"""How many timers and reminders are about to ring or to be computed anew. $1 tenant, null: all"""
+
 HOW_MANY = "select count(*) from timers_v1 where wakes_at is not null"

@@ -31,6 +31,7 @@ from shared.messaging.parking import Parking, audit
 from shared.runtime import metrics
 from shared.runtime.clock import now
 from shared.runtime.health import Figures, Health
+from shared.runtime.statements import load_sql
 from shared.runtime.version import VERSION, revision
 
 if TYPE_CHECKING:
@@ -255,6 +256,17 @@ async def audited(door: Annotated[Door, needs("audit:read")], work: Work) -> Res
     return JsonAnswer({"items": await audit_rows(work.kit, _tenant_of(door))})
 
 
+@OPERATORS.get("/ops/rest", operation_id="ops_rest", responses=PROBLEMS)
+async def rest(door: Annotated[Door, needs("ops:read")], work: Work) -> Response:
+    """What is under way here: nothing when all counts of `waiting` are zero. Two looks at every service with the same `events` and
+    `handled`, and no lag of their groups in between: everything has come to rest. `clock`: where a rehearsal's clock stands here."""
+    tenant = _tenant_of(door)
+    waiting, events, handled = await unfinished(work.kit, tenant)
+    clock = await door.now() if tenant is not None else None
+    body = {"service": work.service, "at_rest": not any(waiting.values()), "waiting": waiting, "events": events, "handled": handled}
+    return JsonAnswer({**body, "clock": clock})
+
+
 def _tenant_of(door: Door) -> UUID | None:
     """Whose rows are shown: None is everybody's."""
     return None if door.may(ALL) else door.caller.tenant
@@ -317,6 +329,17 @@ async def waiting_effects(kit: Kit, tenant: UUID | None, state: str | None, kind
     """Effects that are not done (or in one state), oldest first, with what each waits for."""
     async with kit.database.raw() as raw:
         return [dict(row) for row in await raw.fetch(_EFFECTS, tenant, state, kind)]
+
+
+async def unfinished(kit: Kit, tenant: UUID | None) -> tuple[dict[str, int], int, int]:
+    """What waits to be sent, done, told or tried again, and what a loop is about to do; then how many events there are, and how
+    many messages and requests were handled: a measure of whether anything happens at all."""
+    by_clock = [kind.name for kind in kit.service.effects if kind.by_tenants_clock]
+    async with kit.database.transaction() as tx:
+        waiting = dict((await tx.raw.fetch(load_sql("messaging", "unfinished"), tenant, by_clock, tx.now))[0])
+        waiting["due"] = sum([await tx.raw.fetchval(sql, tenant) for sql in kit.service.due])
+        so_far = (await tx.raw.fetch(load_sql("messaging", "so_far"), tenant))[0]
+    return waiting, so_far["events"], so_far["handled"]
 
 
 _RESOLVE = """

@@ -45,6 +45,8 @@ class Service:
     replicas: tuple[Replica[Any] | HistoryReplica, ...] = ()
     effects: tuple[EffectKind, ...] = ()
     loops: tuple[Callable[[Kit], Loop], ...] = ()
+    due: tuple[str, ...] = ()
+    """SQL that counts what a loop is about to do for one tenant ($1; null: for all), for `/ops/rest`."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -39,6 +39,8 @@ class Record:
     correlation: str
     causation: str
     hops: int
+    published: int = 0
+    """When the broker's record says, in milliseconds."""
 
     @property
     def context(self) -> tuple[str, str, str, int]:
@@ -78,6 +80,7 @@ def _record(message: Message) -> Record:
         correlation=said.get("ce_correlationid", ""),
         causation=said.get("ce_causationid", ""),
         hops=int(said.get("ce_hops", "0")),
+        published=message.timestamp()[1],
     )
 
 

@@ -163,7 +163,9 @@ class Ground:
         }
         data["metadata"] = {"tenant_id": self.tenant, **about}
         body = json.dumps({"id": f"{id}_{self.tenant}", "type": kind, "data": data}).encode()
-        headers = signature(f"{id}_{self.tenant}", self.now, body, self.place.webhook_secret) | {"content-type": "application/json"}
+        headers = signature(f"{id}_{self.tenant}", self.place.outside_now(), body, self.place.webhook_secret) | {
+            "content-type": "application/json"
+        }
         return await self.door("billing", "nobody").post("/v1/provider-events/fake", content=body, headers=headers)
 
     async def invoice(self, deal: str | None = None, **own: Any) -> str:

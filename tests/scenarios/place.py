@@ -63,6 +63,9 @@ class Place(Protocol):
 
     def now(self, tenant: str) -> datetime: ...
 
+    def outside_now(self) -> datetime:
+        """The time of those outside, who sign with it."""
+
     async def advance(self, tenant: str, to: datetime) -> None:
         """The tenant's time becomes `to`, everything due until then happens, and all is settled."""
 

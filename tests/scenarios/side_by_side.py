@@ -121,6 +121,9 @@ class Seat:
     async def settle(self) -> None:
         await self.hall.until(self.hall.world.now)
 
+    def outside_now(self) -> datetime:
+        return self.hall.world.now
+
     def now(self, tenant: str) -> datetime:
         return self.hall.world.now
 

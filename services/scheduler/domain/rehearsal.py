@@ -1,7 +1,8 @@
 """Rehearsal: the clock of a tenant that was registered for trying out. Moved by hand, forwards, it stands still in between.
 
-It goes with the service's clock until it is moved for the first time. On its way it stops at each moment at which something
-rings, so that what rings there and what that causes comes before whatever rings later (docs/rehearsals.md)."""
+It goes with the service's clock until it is moved for the first time, to where the rehearsal begins: into the past as well.
+On its way it stops at each moment at which something rings, so that what rings there and what that causes comes before whatever
+rings later (docs/rehearsals.md)."""
 
 from __future__ import annotations
 
@@ -56,7 +57,7 @@ def decide(rehearsal: Rehearsal, command: MoveClock) -> Sequence[ClockMoved]:
         raise NotFound("There is no such tenant.", "tenant_unknown")
     if not command.rehearses:
         raise not_a_rehearsal()
-    _must_be_ahead(command)
+    _must_be_ahead(rehearsal, command)
     rings_at = command.rings_at
     if not command.through and rings_at is not None and rings_at <= command.at:
         raise Rejected("timers_are_ringing", "What is due by now has not rung yet. Move on when it has.")
@@ -75,10 +76,11 @@ def too_far(pointer: str) -> Rejected:
     return Rejected("clock_too_far", fault.detail, status=422, errors=[fault])
 
 
-def _must_be_ahead(command: MoveClock) -> None:
-    if command.to < command.at:
-        raise Rejected("clock_goes_forwards", f"It is {command.at.isoformat()} there already; a clock goes forwards only.")
-    if command.to - command.at > FARTHEST:
+def _must_be_ahead(rehearsal: Rehearsal, command: MoveClock) -> None:
+    stands_at = rehearsal.stands_at
+    if stands_at is not None and command.to < stands_at:
+        raise Rejected("clock_goes_forwards", f"It is {stands_at.isoformat()} there already; a clock goes forwards only.")
+    if abs(command.to - command.at) > FARTHEST:
         raise too_far("/to")
 
 

@@ -75,6 +75,10 @@ async def test_everything_stays_in_the_house_and_is_seen_over_http(rehearsal: Ho
     mailbox = await shown(house, "/v1/mailbox", "notices:read")
     assert sorted(mail["channel"] for mail in mailbox) == ["email", "email", "invitation", "sms"]
     assert {mail["to"] for mail in mailbox} == {"petra@example.org", "clara@acme.test", "+491701234567"}
+    (invited,) = [mail["id"] for mail in mailbox if mail["channel"] == "invitation"]
+    async with house.client(await house.key("notices:read")) as client:
+        calendar = (await client.get(f"/v1/mailbox/{invited}")).json()["calendar"]
+    assert "METHOD:REQUEST" in calendar and "SEQUENCE:0" in calendar
     (called,) = await shown(house, "/v1/webhook-deliveries", "hooks:read")
     assert (called["state"], called["url"], json.loads(called["body"])["data"]) == ("delivered", receiver.url, {"title": "Dach"})
     assert (post.mails, receiver.requests) == ([], [])

@@ -117,7 +117,9 @@ async def test_until_it_is_moved_it_is_the_services_clock(rehearsal: House) -> N
     async with house.client(await house.key(*SCOPES)) as client:
         shown = (await client.get(clock_of(house))).json()
         assert (shown["moved"], shown["now"]) == (False, at(NOW + HOUR))
-        back = await client.post(clock_of(house), json={"to": at(NOW)})
+        begins = await moved(client, house, to=at(NOW - 90 * DAY))
+        assert (begins["now"], begins["arrived"]) == (at(NOW - 90 * DAY), True)
+        back = await client.post(clock_of(house), json={"to": at(NOW - 91 * DAY)})
         assert (back.status_code, back.json()["code"]) == (409, "clock_goes_forwards")
 
 
@@ -167,3 +169,28 @@ async def test_others_are_on_the_services_clock_however_far_a_rehearsal_is(rehea
     await house.tick(HOUR)
     assert [f.body["fired_at"] for f in await house.said("TimerFired")] == [at(NOW + HOUR)]
     house.tenant = home
+
+
+async def test_what_is_under_way_is_counted(rehearsal: House) -> None:
+    house = rehearsal
+    key = await house.key(*SCOPES, "ops:read")
+    await house.forget()
+
+    async def rest(client: httpx.AsyncClient) -> dict[str, Any]:
+        found: dict[str, Any] = (await client.get("/ops/rest")).json()
+        return found
+
+    async with house.client(key) as client:
+        quiet = await rest(client)
+        assert (quiet["at_rest"], quiet["waiting"]["due"], quiet["service"]) == (True, 0, "scheduler")
+        await house.hear(set_timer(house))
+        told = await rest(client)
+        assert (told["at_rest"], told["waiting"]["outgoing"], told["events"]) == (False, 1, quiet["events"] + 1)
+        assert told["handled"] > quiet["handled"]
+        await moved(client, house, by="1h")
+        await house.forget()
+        ringing = await rest(client)
+        assert (ringing["at_rest"], ringing["waiting"]["due"], ringing["clock"]) == (False, 1, at(NOW + HOUR))
+        await house.tick()
+        await house.forget()
+        assert (await rest(client))["at_rest"] is True

@@ -50,6 +50,11 @@ def test_the_first_move_may_be_none_but_stops_the_clock() -> None:
     given(REHEARSAL).when(replace(LATER, to=NOW)).then(moved(0))
 
 
+def test_the_first_move_may_go_back_to_where_the_rehearsal_begins() -> None:
+    given(REHEARSAL).when(replace(LATER, to=NOW - 90 * DAY, rings_at=NOW + DAY)).then(moved(-90, rings=1))
+    given(REHEARSAL).when(replace(LATER, to=NOW - 21 * 366 * DAY)).refused("clock_too_far")
+
+
 def test_forwards_only_and_not_without_end() -> None:
     given(REHEARSAL, moved(3)).when(MoveClock(True, NOW, NOW + 3 * DAY, None)).refused("clock_goes_forwards")
     given(REHEARSAL).when(replace(LATER, to=NOW + 21 * 366 * DAY)).refused("clock_too_far")
