@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
@@ -11,7 +10,7 @@ import pytest
 
 from tests.scenarios.ground import START, Ground, a_ground
 from tests.scenarios.running_stack import RunningStack, running_stack
-from tests.service.notifications.test_webhooks import Receiver
+from tests.service.notifications.receiver import Receiver, receiving
 
 DAY = timedelta(days=1)
 
@@ -60,12 +59,8 @@ rules:
 @pytest.fixture(scope="module")
 async def receiver() -> AsyncIterator[Receiver]:
     """A web server that the services may reach."""
-    found = Receiver()
-    server = await asyncio.start_server(found.serve, "127.0.0.1", 0)
-    found.port = server.sockets[0].getsockname()[1]
-    yield found
-    server.close()
-    await server.wait_closed()
+    async with receiving() as found:
+        yield found
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -20,7 +19,7 @@ from shared.testing.stack import Stack
 from tests.service.house import House, a_house, employee, origin
 from tests.service.notifications.conftest import NOW
 from tests.service.notifications.postoffice import PostOffice
-from tests.service.notifications.receiver import Receiver
+from tests.service.notifications.receiver import Receiver, receiving
 from tests.service.notifications.test_email import FILE, email
 from tests.service.notifications.test_invitations import ANNA, CLARA, activity
 from tests.service.notifications.test_telling import notify, preferences, sms
@@ -33,17 +32,13 @@ HOUR = timedelta(hours=1)
 @pytest.fixture
 async def receiver(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Receiver]:
     """A web server that the service may reach."""
-    found = Receiver()
-    server = await asyncio.start_server(found.serve, "127.0.0.1", 0)
-    found.port = server.sockets[0].getsockname()[1]
-    monkeypatch.setenv("DEALWRIGHT_HOOKS__ALLOW", f"127.0.0.1:{found.port}")
-    monkeypatch.setenv("DEALWRIGHT_PEPPER", "p" * 40)
-    monkeypatch.setenv("DATABASE_URL", "postgresql://nowhere")
-    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1")
-    kit_settings.cache_clear()
-    yield found
-    server.close()
-    await server.wait_closed()
+    async with receiving() as found:
+        monkeypatch.setenv("DEALWRIGHT_HOOKS__ALLOW", f"127.0.0.1:{found.port}")
+        monkeypatch.setenv("DEALWRIGHT_PEPPER", "p" * 40)
+        monkeypatch.setenv("DATABASE_URL", "postgresql://nowhere")
+        monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1")
+        kit_settings.cache_clear()
+        yield found
     kit_settings.cache_clear()
 
 
