@@ -251,7 +251,8 @@ def _completed(state: Visit, rule_id: str, run: Run) -> Contract:
 
 
 def _asking(e: Asked, state: Visit) -> dict[str, Any]:
-    return {"request_id": e.request_id, "origin": _origin_of_run(state, e.rule_id)}
+    origin = _origin_of_run(state, e.rule_id)
+    return {"request_id": e.request_id, "origin": origin.model_copy(update={"acting_fallback": True}) if e.acting_fallback else origin}
 
 
 def _customer(e: action.Billed | action.SignDocumentAsked) -> common.Customer:
@@ -323,6 +324,7 @@ def _ask_conversion(e: action.ConversionAsked, state: Visit) -> Contract:
         **_asking(e, state),
         **ids,
         lead_id=e.lead_id,
+        title=e.title,
         targets=(e.target,),  # type: ignore[arg-type]  # one of the three by the catalogue
         responsible_id=e.responsible_id,
         pipeline_id=e.pipeline_id,

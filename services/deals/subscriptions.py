@@ -170,7 +170,7 @@ def convert_lead(message: Message[deals.CreateDealFromLead], facts: Facts) -> As
     deal_pipeline = _uuid(body.pipeline_id) or facts.one(views.DEFAULT_PIPELINE, "deal")
     home = facts.one(views.PIPELINE_OF_LEAD, body.lead_id)
     people = _uuid(body.responsible_id)
-    conversion = elements.Conversion(UUID(body.lead_id), made, deal_pipeline, home, body.close_lead, people)
+    conversion = elements.Conversion(UUID(body.lead_id), made, deal_pipeline, home, body.close_lead, people, elements.title(body.title))
     return elements.convert_lead(asker_of(message), conversion)
 
 

@@ -223,7 +223,7 @@ class CreateLead(Request, type="deals.CreateLead.v1", topic=COMMANDS, key=("sour
 
 
 class CreateDealFromLead(Request, type="deals.CreateDealFromLead.v1", topic=COMMANDS, key=("lead_id",)):
-    """Convert a lead; the asker chooses one id per target. Answer: LeadConverted."""
+    """Convert a lead; the asker chooses one id per target. `title` null: that of the lead. Answer: LeadConverted."""
 
     lead_id: Uuid
     targets: tuple[Literal["deal", "contact", "company"], ...]
@@ -233,6 +233,7 @@ class CreateDealFromLead(Request, type="deals.CreateDealFromLead.v1", topic=COMM
     responsible_id: Uuid | None = None
     pipeline_id: Uuid | None = None
     close_lead: bool
+    title: Text | None = None
 
 
 class CreateContact(Request, type="deals.CreateContact.v1", topic=COMMANDS, key=("contact_id",)):

@@ -22,6 +22,7 @@ from services.automation.domain.timing import Anchors, FieldEmpty, parsed_offset
 from shared.es.aggregate import Json
 
 MOST_RECIPIENTS = 10
+LONGEST_TITLE = 255
 
 # ------------------------------------------------------------------------------------------------ what is asked
 
@@ -34,6 +35,8 @@ class Asked:
     step: str
     request_id: str
     actor: str = "system"
+    acting_fallback: bool = False
+    """Somebody stands in for whoever was to act (D20)."""
     at: str = ""
     notes: tuple[str, ...] = ()
 
@@ -93,6 +96,7 @@ class ConversionAsked(Asked):
 
     lead_id: str
     target: str
+    title: str | None = None
     responsible_id: str | None = None
     pipeline_id: str | None = None
     close_lead: bool = False
@@ -291,6 +295,7 @@ class Doing:
     scope: Scope
     texts: Texts
     actor: str
+    acting_fallback: bool
     at: str
     callback_url: Callable[[str, str], str]
     """Where the answer to a request asked at this moment is expected."""
@@ -310,6 +315,11 @@ class Doing:
     def title(self) -> str:
         return str(self.card.fields.get("title") or "")
 
+    def short(self, name: str) -> str | None:
+        """A rendered setting of one line that is kept as a title: cut off where titles end."""
+        text = self.text(name)
+        return text[:LONGEST_TITLE] if text else None
+
     def responsible(self) -> str | None:
         chosen = self.texts.get("responsible", self.setting("responsible"))
         return people.assignee(chosen, self.rule, self.card).person_id
@@ -317,7 +327,8 @@ class Doing:
     def request(self, step: str) -> dict[str, Any]:
         rule_id = self.rule.rule_id
         request = request_id(self.visit_id, rule_id, step)
-        return {"rule_id": rule_id, "step": step, "request_id": request, "actor": self.actor, "at": self.at}
+        who = {"actor": self.actor, "acting_fallback": self.acting_fallback}
+        return {"rule_id": rule_id, "step": step, "request_id": request, "at": self.at, **who}
 
     def billed(self) -> dict[str, Any]:
         fields, card = self.card.fields, self.card
@@ -362,7 +373,7 @@ def _payment_link(doing: Doing) -> Plan:
 
 
 def _create_from(doing: Doing) -> Plan:
-    order = ("quote", "invoice", "sign_document", "contact", "company", "deal")
+    order = ("quote", "invoice", "sign_document", "company", "contact", "deal")
     targets = sorted(doing.setting("targets"), key=order.index)
     last = targets[-1]
     return Steps(tuple(_created_from(doing, target, is_last=target == last) for target in targets))
@@ -371,7 +382,7 @@ def _create_from(doing: Doing) -> Plan:
 def _created_from(doing: Doing, target: str, *, is_last: bool) -> Asked:
     if target in ("contact", "company", "deal"):
         return _conversion(doing, target, is_last=is_last)
-    common: dict[str, Any] = {"title": doing.text("title") or doing.title(), "responsible_id": doing.responsible()}
+    common: dict[str, Any] = {"title": doing.short("title") or doing.title(), "responsible_id": doing.responsible()}
     if target == "sign_document":
         return _sign_document(doing, common)
     document = {**doing.request(target), **doing.billed(), **common}
@@ -399,6 +410,7 @@ def _conversion(doing: Doing, target: str, *, is_last: bool) -> Asked:
         **doing.request(target),
         lead_id=doing.card.element_id,
         target=target,
+        title=doing.short("title"),
         responsible_id=doing.responsible(),
         pipeline_id=doing.rule.reference(f"pipeline:{pipeline}") if target == "deal" and pipeline else None,
         close_lead=bool(doing.setting("close_lead")) and is_last,
@@ -475,7 +487,7 @@ def _recurring_lead(doing: Doing) -> Plan:
     contacts = card.fields.get("contact_ids") or ([card.contact_id] if card.contact_id else [])
     asked = LeadAsked(
         **doing.request("lead"),
-        title=(doing.text("title") or doing.title())[:255],
+        title=doing.short("title") or doing.title(),
         responsible_id=doing.responsible(),
         contact_ids=tuple(str(contact) for contact in contacts),
         company_id=card.company_id,
@@ -490,12 +502,15 @@ def _copy_deal(doing: Doing) -> Plan:
     pipeline_id = doing.rule.reference(f"pipeline:{pipeline}")
     if pipeline_id is None:
         return Fail("target_missing", f"There is no pipeline {pipeline}.")
+    stage_id = None if stage == "first" else doing.rule.reference(f"stage:{pipeline}/{stage}")
+    if stage != "first" and stage_id is None:
+        return Fail("target_missing", f"There is no stage {stage} in {pipeline}.")
     asked = CopyAsked(
         **doing.request("copy"),
         source_deal_id=doing.card.element_id,
-        name=doing.text("name"),
+        name=doing.short("name"),
         pipeline_id=pipeline_id,
-        stage_id=None if stage == "first" else doing.rule.reference(f"stage:{pipeline}/{stage}"),
+        stage_id=stage_id,
         responsible_id=doing.responsible(),
     )
     return Steps((asked,))
@@ -522,7 +537,7 @@ def _activity(
     return ActivityAsked(
         **doing.request("activity"),
         notes=notes,
-        name=(doing.text("name") or _label(doing))[:255],
+        name=doing.short("name") or _label(doing),
         description=str(doing.texts.get("description") or ""),
         deadline=deadline,
         executed_at=doing.at,
@@ -627,15 +642,20 @@ def _to_each(doing: Doing, to: str | None, shape: re.Pattern[str], ask: Callable
         return Fail("recipient_missing", "No recipient is left.")
     asked: list[Asked] = []
     failed: list[FailedStep] = []
-    for n, recipient in enumerate(recipients, 1):
+    for n, recipient in enumerate(recipients[:MOST_RECIPIENTS], 1):
         request = doing.request(f"to:{n}")
-        if n > MOST_RECIPIENTS:
-            failed.append(FailedStep(request["step"], request["request_id"], "too_many_recipients", "A rule tells at most ten."))
-        elif shape.fullmatch(recipient):
+        if shape.fullmatch(recipient):
             asked.append(ask(request, recipient))
         else:
-            failed.append(FailedStep(request["step"], request["request_id"], "bad_address", f"{recipient} cannot be written to."))
+            failed.append(_not_asked(request, "bad_address", f"{recipient[:100]} cannot be written to."))
+    if len(recipients) > MOST_RECIPIENTS:
+        rest = f"{len(recipients) - MOST_RECIPIENTS} of the recipients are more than the ten that a rule tells."
+        failed.append(_not_asked(doing.request(f"to:{MOST_RECIPIENTS + 1}"), "too_many_recipients", rest))
     return Steps(tuple(asked), tuple(failed))
+
+
+def _not_asked(request: dict[str, Any], code: str, detail: str) -> FailedStep:
+    return FailedStep(request["step"], request["request_id"], code, detail)
 
 
 def _notify(doing: Doing) -> Plan:
@@ -810,6 +830,12 @@ def is_skip(rule_type: str, code: str) -> bool:
 def failure(code: str) -> str:
     """The run's code for a refusal: its own name where the specification has one, else refused(<code>)."""
     return code if code in FAILURES else f"refused({code})"
+
+
+def remarks(rule_type: str, outputs: Json, asked_at: str) -> tuple[str, ...]:
+    """What a run notes of how a step was answered: an activity that is overdue from the start (rule-format 4)."""
+    is_overdue = rule_type == "plan_activity" and str(outputs.get("deadline") or asked_at) < asked_at
+    return ("deadline_in_past",) if is_overdue else ()
 
 
 def merged(outputs: Iterable[Json]) -> Json:

@@ -145,6 +145,9 @@ RETIRED = frozenset(("run_automatic_payment", "get_payment_information"))
 LONGEST_SOURCE = 8 * 1024
 """Characters of a text before its placeholders are filled."""
 
+SIGN_TEMPLATES = ("standard",)
+"""Texts to sign that billing has."""
+
 TARGETS: dict[str, tuple[str, ...]] = {"deal": ("quote", "invoice", "sign_document"), "lead": ("deal", "contact", "company")}
 
 _RESPONSIBLE = Setting("responsible", "person", default="default", template=True)
@@ -372,7 +375,7 @@ SEND_SMS = RuleType(
     "communication",
     (
         Setting("to", "text", default="{{contact.phone}}", template=True, most=1000),
-        Setting("text", "long_text", required=True, template=True),
+        Setting("text", "long_text", required=True, template=True, most=1600),
     ),
     (("sent_at", "datetime"), ("notice_ids", "list")),
     lateness="customer",

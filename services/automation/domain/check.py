@@ -743,9 +743,20 @@ def _together(checked: Checked, rule_type: str, place: StageName, names: Names) 
             if not s["auto_create"] and s["order_id"] is None:
                 checked.find("/settings/order_id", "setting_required", "Without auto_create the order number is required (S26).")
         case "create_from":
+            _of_deals(checked, s["pipeline"], names)
+            if (
+                s["sign_template"] not in catalogue.SIGN_TEMPLATES
+                and isinstance(s["sign_template"], str)
+                and CODE.fullmatch(s["sign_template"])
+            ):
+                there = ", ".join(catalogue.SIGN_TEMPLATES)
+                checked.find(
+                    "/settings/sign_template", "unknown_template", f"There is no template {s['sign_template']} to sign; there are {there}."
+                )
             if s["issue"] and isinstance(s["targets"], list) and "invoice" not in s["targets"]:
                 checked.find("/settings/issue", "setting_not_allowed", "Only an invoice can be issued.")
         case "copy_deal":
+            _of_deals(checked, s["pipeline"], names)
             _target_stage(checked, s, place, names)
         case "change_details" | "get_details":
             _details(checked, s, names)
@@ -755,6 +766,13 @@ def _together(checked: Checked, rule_type: str, place: StageName, names: Names) 
             _fields_of_element(checked, s["fields"], place, names)
         case _:
             pass
+
+
+def _of_deals(checked: Checked, code: Any, names: Names) -> None:
+    """A deal stands in a pipeline of deals."""
+    found = names.pipelines.get(code) if isinstance(code, str) else None
+    if found is not None and found[2] != "deal":
+        checked.find("/settings/pipeline", "unknown_pipeline", f"{code} is a pipeline of {found[2]}s, and a deal is made.")
 
 
 def _target_stage(checked: Checked, s: Json, place: StageName, names: Names) -> None:

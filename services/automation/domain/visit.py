@@ -1008,7 +1008,9 @@ def _doing(course: Course, rule: Rule, scope: Scope, texts: action.Texts) -> act
     card = course.known.card
     named = {name: rule.reference(name) for name in (rule.acting_user, rule.fallback_user) if name}
     chosen = people.acting(rule.acting_user, rule.owner_id, named.get(rule.fallback_user or ""), card, named.get(rule.acting_user))
-    return action.Doing(course.visit.visit_id, rule, scope, texts, people.actor(chosen), course.known.at, course.known.callback_url)
+    return action.Doing(
+        course.visit.visit_id, rule, scope, texts, people.actor(chosen), chosen.fallback, course.known.at, course.known.callback_url
+    )
 
 
 def _act(course: Course, place: int, rule: Rule, doing: action.Doing, notes: tuple[str, ...]) -> None:
@@ -1065,7 +1067,8 @@ def _finish_when_answered(course: Course, place: int) -> None:
         code = action.failure(failed.code or "")
         return course.end(run, "partial" if done else "failed", code, failed.detail, outputs=action.merged(done))
     if done:
-        return course.end(run, "succeeded", outputs=action.merged(done))
+        notes = [note for step in run.steps for note in action.remarks(run.rule.rule_type, step.outputs, step.asked_at)]
+        return course.end(run, "succeeded", outputs=action.merged(done), notes=tuple(notes))
     first = run.steps[0]
     return course.end(run, "skipped", first.code, first.detail)
 

@@ -548,6 +548,7 @@ REASONS = {
     "order_missing": Words("the order number is empty", "die Bestellnummer ist leer"),
     "order_not_found": Words("there is no such order", "diese Bestellung gibt es nicht"),
     "file_missing": Words("a file was removed", "eine Datei wurde entfernt"),
+    "deadline_missing": Words("the activity has no deadline", "die Aktivität hat keine Frist"),
     "room_booked": Words("the room is taken", "der Raum ist belegt"),
     "recipient_missing": Words("no recipient is left", "es bleibt kein Empfänger"),
     "bad_address": Words("an address cannot be written to", "eine Adresse ist nicht erreichbar"),

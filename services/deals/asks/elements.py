@@ -191,7 +191,7 @@ def copy_deal(asker: Asker, new: NewCopy) -> tuple[Addressed[Any], ...]:
     def ask_source(seen: Facts) -> CopyDeal:
         references.resolved(seen, named)
         place = copy_target(seen.state(PIPELINE, str(new.pipeline_id)), new.stage_id)
-        return CopyDeal(new.copy_id, place, asker.cause(seen), _title(new.name))
+        return CopyDeal(new.copy_id, place, asker.cause(seen), title(new.name, "/name"))
 
     def make_copy(seen: Facts) -> CreateDeal | None:
         return _copy(asker, new, seen)
@@ -202,12 +202,12 @@ def copy_deal(asker: Asker, new: NewCopy) -> tuple[Addressed[Any], ...]:
     )
 
 
-def _title(name: str | None) -> str | None:
+def title(name: str | None, at: str = "/title") -> str | None:
     """An empty name is none."""
     try:
         return NAME.read(name) if name and name.strip() else None
     except Wrong as wrong:
-        raise invalid([Fault("/name", wrong.code, wrong.detail)]) from None
+        raise invalid([Fault(at, wrong.code, wrong.detail)]) from None
 
 
 def _copy(asker: Asker, new: NewCopy, seen: Facts) -> CreateDeal | None:
@@ -321,6 +321,8 @@ class Conversion:
     lead_pipeline_id: UUID | None
     close: bool
     responsible_id: UUID | None = None
+    title: str | None = None
+    """None: that of the lead."""
 
 
 def convert_lead(asker: Asker, conversion: Conversion) -> tuple[Addressed[Any], ...]:
@@ -364,8 +366,9 @@ def _contact(asker: Asker, conversion: Conversion) -> Addressed[Any]:
         if from_lead is None:
             return None
         responsible = conversion.responsible_id or from_lead.fields.responsible_id
-        companies = (conversion.made["company"],) if "company" in conversion.made else ()
-        fields = contact.ContactFields(last_name=from_lead.fields.title, company_ids=companies, responsible_id=responsible)
+        companies = (from_lead.made["company"],) if "company" in from_lead.made else ()
+        name = conversion.title or from_lead.fields.title
+        fields = contact.ContactFields(last_name=name, company_ids=companies, responsible_id=responsible)
         return CreateContact(id, fields, asker.cause(seen).unanswered())
 
     return Addressed(CONTACT, str(id), create, reads=((LEAD, str(conversion.lead_id)),))
@@ -379,7 +382,7 @@ def _company(asker: Asker, conversion: Conversion) -> Addressed[Any]:
         if from_lead is None:
             return None
         responsible = conversion.responsible_id or from_lead.fields.responsible_id
-        fields = company.CompanyFields(name=from_lead.fields.title, responsible_id=responsible)
+        fields = company.CompanyFields(name=conversion.title or from_lead.fields.title, responsible_id=responsible)
         return CreateCompany(id, fields, asker.cause(seen).unanswered())
 
     return Addressed(COMPANY, str(id), create, reads=((LEAD, str(conversion.lead_id)),))
@@ -403,12 +406,12 @@ def _deal(asker: Asker, conversion: Conversion) -> Addressed[Any]:
 
 
 def _fields_of_lead(asker: Asker, conversion: Conversion, state: Lead, seen: Facts) -> DealFields:
-    """What a deal takes over from its lead; of custom fields those that deals have too."""
-    fields, made = state.fields, conversion.made
+    """What a deal takes over from its lead, and whom that became before; of custom fields those that deals have too."""
+    fields, made = state.fields, state.made
     form = seen.state(FIELD_SET, _form(asker, "deal"))
     contacts = (*fields.contact_ids, *((made["contact"],) if "contact" in made else ()))
     return DealFields(
-        fields.title,
+        conversion.title or fields.title,
         created_at=seen.now,
         created_by=asker.employee_id,
         responsible_id=conversion.responsible_id or fields.responsible_id,

@@ -146,3 +146,18 @@ async def test_a_rule_moves_a_lead_out_of_its_visit(house: House, anna: httpx.As
     said = await house.one("StageChanged")
     assert (said["request_id"], said["reason"], said["from_visit_id"]) == (id_of("one"), "rule", lead["visit_id"])
     assert (await house.one("CommandRejected"))["code"] == "visit_changed"
+
+
+async def test_what_a_lead_becomes_one_after_another_belongs_together(house: House, anna: httpx.AsyncClient) -> None:
+    lead = await made(anna, "/v1/leads", title="Solar roof", amount="900.00")
+    await house.forget()
+    for target in ("company", "contact", "deal"):
+        ids = {f"{target}_id": id_of(f"made {target}")}
+        asked = {"lead_id": lead["id"], "targets": (target,), "close_lead": target == "deal", "title": "Solar roof, first part", **ids}
+        await house.hear(deals.CreateDealFromLead(request_id=id_of(f"made {target}"), origin=origin(), **asked))
+    assert [m.body["closed"] for m in await house.said("LeadConverted")] == [False, False, True]
+    deal = (await anna.get(f"/v1/deals/{id_of('made deal')}")).json()
+    assert (deal["title"], deal["amount"]) == ("Solar roof, first part", "900.00")
+    assert (deal["contact_ids"], deal["company_id"]) == ([id_of("made contact")], id_of("made company"))
+    contact = (await anna.get(f"/v1/contacts/{id_of('made contact')}")).json()
+    assert (contact["last_name"], contact["company_ids"]) == ("Solar roof, first part", [id_of("made company")])
