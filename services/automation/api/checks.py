@@ -2,23 +2,44 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from services.automation.domain import catalogue, words
 from services.automation.domain.check import WARNINGS, Checked, StageName
-from services.automation.rule_sets.planning import World
+from services.automation.rule_sets.planning import World, together
 from shared.es.aggregate import Json
 from shared.es.errors import Fault, Rejected
-from shared.http.commands import Door
+from shared.http.commands import Answer, Door
 
 
 def shown_check(checked: Checked) -> Json:
     findings = [
-        {"pointer": f"#/definition{f.pointer}", "code": f.code, "detail": f.detail, "severity": severity(f), **_said(f)}
+        {"pointer": f"#/definition{f.pointer}", "code": f.code, "detail": f.detail, "severity": severity(f), **said(f)}
         for f in checked.findings
     ]
     return {"valid": not checked.errors, "findings": findings, "definition": checked.definition}
 
 
-def _said(finding: Fault) -> Json:
+def note_together(checked: Checked, world: World, kind: str, id: str, place: StageName, position: int) -> None:
+    """Warnings about a rule or trigger seen beside everything in force; of one that has errors nothing is said."""
+    if checked.errors:
+        return
+    own = {"kind": kind, "id": id, "change": "update", "stage_id": place.stage_id, "position": position}
+    for found in together(world, {id: {**own, "definition": checked.definition, "references": checked.references}}):
+        if found.id == id:
+            checked.find(found.pointer, found.code, found.detail)
+
+
+def warnings_of(checked: Checked) -> list[Json]:
+    return [found for found in shown_check(checked)["findings"] if found["severity"] == "warning"]
+
+
+def warning(answer: Answer, findings: list[Json]) -> Answer:
+    """What is in force now, and what is worth a second look."""
+    return replace(answer, body={**answer.body, "findings": findings})
+
+
+def said(finding: Fault) -> Json:
     return (
         words.FINDINGS[finding.code].shown("says")
         if finding.code in words.FINDINGS

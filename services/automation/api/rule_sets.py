@@ -16,7 +16,7 @@ from sqlalchemy import (
 from starlette.responses import Response
 
 from services.automation import replicas, views
-from services.automation.api.checks import must_be_allowed, scope_missing, severity
+from services.automation.api.checks import must_be_allowed, said, scope_missing, severity
 from services.automation.api.common import ACTIVATE, READ, WRITE, world_of
 from services.automation.api.runs import RUNS, every_run
 from services.automation.domain import constants as val
@@ -72,7 +72,7 @@ def shown_findings(plan: Planned, text: str) -> list[Json]:
     """`line` and `column` count from 1 in the text as it came."""
     spots = Spots(text)
     return [
-        {**f._asdict(), "severity": severity(f), "stage": stage, "rule_id": key, **spots.of(f.pointer)._asdict()}
+        {**f._asdict(), "severity": severity(f), "stage": stage, "rule_id": key, **said(f), **spots.of(f.pointer)._asdict()}
         for f, stage, key in plan.findings
     ]
 

@@ -14,7 +14,16 @@ from sqlalchemy import (
 from starlette.responses import Response
 
 from services.automation import views
-from services.automation.api.checks import must_be_allowed, owner_of, pointed, scope_missing, shown_check
+from services.automation.api.checks import (
+    must_be_allowed,
+    note_together,
+    owner_of,
+    pointed,
+    scope_missing,
+    shown_check,
+    warning,
+    warnings_of,
+)
 from services.automation.api.common import (
     ACTIVATE,
     READ,
@@ -220,15 +229,17 @@ async def delete_rule(id: Id, door: Annotated[Door, ACTIVATE]) -> Response:
 
 @API.post("/v1/rules/{id}/publications", operation_id="rules_publish", tags=["rules"])
 async def publish_rule(id: Id, door: Annotated[Door, ACTIVATE], body: Publication | None = None) -> Response:
-    """The draft comes into force. Every finding is answered at once when it cannot (rule_invalid)."""
+    """The draft comes into force. Every finding is answered at once when it cannot (rule_invalid); `findings` are warnings."""
     world, wish = await world_of(door), body or Publication()
+    warned: list[Json] = []
 
     def publish(seen: Facts) -> rul.PublishRule:
         checked = checked_rule(world, str(id), seen.state(RULE, str(id)))
         must_be_allowed(door, checked.definition)
+        warned[:] = warnings_of(checked)
         return rul.PublishRule(checked.definition, checked.references, pointed(checked), wish.waiting, wish.past, wish.rollout.shown())
 
-    return await door.ask(Addressed(RULE, str(id), publish), answer=rule_answer(str(id)))
+    return await door.ask(Addressed(RULE, str(id), publish), answer=lambda done: warning(rule_answer(str(id))(done), warned))
 
 
 def checked_rule(world: World, id: str, rule: rul.DefinedRule) -> Checked:
@@ -240,7 +251,9 @@ def _checked_at(world: World, place: StageName, id: str, position: int, definiti
     stage = [row for row in rules_of_stage(world, place.stage_id) if row["id"] != id]
     above = [_neighbour(row) for row in stage if row["position"] < position]
     below = [str(row["rule_key"]) for row in stage if row["position"] >= position]
-    return check_rule(definition, place, names_of(world), above, below, paths_of)
+    checked = check_rule(definition, place, names_of(world), above, below, paths_of)
+    note_together(checked, world, "rule", id, place, position)
+    return checked
 
 
 class RuleToCheck(Body):

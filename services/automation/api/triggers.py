@@ -14,7 +14,7 @@ from sqlalchemy import (
 from starlette.responses import Response
 
 from services.automation import views
-from services.automation.api.checks import owner_of, pointed, shown_check
+from services.automation.api.checks import note_together, owner_of, pointed, shown_check, warning, warnings_of
 from services.automation.api.common import ACTIVATE, READ, WRITE, Definition, Id, Nothing, Page, RuleChanges, matching, place_of, world_of
 from services.automation.domain import catalogue
 from services.automation.domain import trigger as tri
@@ -31,6 +31,8 @@ from shared.http.types import Text255
 from shared.runtime.clock import new_id
 
 API = APIRouter()
+MOST_TRIGGERS = 200
+"""In one pipeline (automation 14)."""
 
 
 class NewTrigger(Body):
@@ -128,22 +130,28 @@ async def delete_trigger(id: Id, door: Annotated[Door, ACTIVATE]) -> Response:
 
 @API.post("/v1/triggers/{id}/publications", operation_id="triggers_publish", tags=["triggers"])
 async def publish_trigger(id: Id, door: Annotated[Door, ACTIVATE], body: Nothing | None = None) -> Response:
+    """It comes into force. Every finding is answered at once when it cannot; `findings` are warnings."""
     world = await world_of(door)
+    warned: list[Json] = []
 
     def publish(seen: Facts) -> tri.PublishTrigger:
         trigger = seen.state(TRIGGER, str(id))
         trigger.must_exist()
-        checked = check_trigger(trigger.latest, place_of(world, trigger.pipeline_id, trigger.stage_id), names_of(world), paths_of)
+        place = place_of(world, trigger.pipeline_id, trigger.stage_id)
+        checked = check_trigger(trigger.latest, place, names_of(world), paths_of)
+        note_together(checked, world, "trigger", str(id), place, trigger.position)
+        warned[:] = warnings_of(checked)
         return tri.PublishTrigger(checked.definition, checked.references, pointed(checked))
 
-    return await door.ask(Addressed(TRIGGER, str(id), publish), answer=trigger_answer(str(id)))
+    return await door.ask(Addressed(TRIGGER, str(id), publish), answer=lambda done: warning(trigger_answer(str(id))(done), warned))
 
 
 class TriggerToCheck(Body):
-    """A trigger as it stands in a form. `stage_id` is the target."""
+    """A trigger as it stands in a form. `stage_id` is the target; `trigger_id`: if it is there already."""
 
     pipeline_id: UUID
     stage_id: UUID
+    trigger_id: UUID | None = None
     definition: Definition
 
 
@@ -152,7 +160,10 @@ async def check_one_trigger(body: TriggerToCheck, door: Annotated[Door, READ]) -
     """The same for a trigger."""
     world = await world_of(door)
     place = place_of(world, str(body.pipeline_id), str(body.stage_id))
-    return shown_check(check_trigger(body.definition, place, names_of(world), paths_of))
+    checked, id = check_trigger(body.definition, place, names_of(world), paths_of), str(body.trigger_id)
+    own = next((row["position"] for row in world.triggers if row["id"] == id), MOST_TRIGGERS)
+    note_together(checked, world, "trigger", id, place, own)
+    return shown_check(checked)
 
 
 @API.post("/v1/triggers/{id}/disablements", operation_id="triggers_disable", tags=["triggers"])

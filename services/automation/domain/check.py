@@ -23,7 +23,9 @@ from shared.es.aggregate import Json
 from shared.es.errors import Fault
 
 MOST_RULES = 50
-WARNINGS = frozenset(("inactive_user", "after_previous_without_previous"))
+TOGETHER = frozenset(("cycle", "never_matches", "two_writers", "timing_before_possible", "unreachable_trigger", "shadowed_by_condition"))
+"""What is found only where rules and triggers are seen side by side (rule-format 10)."""
+WARNINGS = TOGETHER | {"inactive_user", "after_previous_without_previous"}
 RULE_KEYS = (
     "id type name enabled execution timing condition also_at_arrival settings on_exit on_unresolved continue_on_failure"
     " acting_user fallback_user owner"

@@ -498,6 +498,26 @@ FINDINGS = {
     ),
     "not_allowed_for_author": Words("You lack a right that the rule needs.", "Ihnen fehlt ein Recht, das die Regel braucht."),
     "too_many_rules": Words("The stage has too many rules.", "Die Phase hat zu viele Regeln."),
+    "cycle": Words(
+        "What the rule makes leads back to the rule: it would run in a circle and is held back.",
+        "Was die Regel anlegt, führt zu ihr zurück: Sie liefe im Kreis und wird zurückgehalten.",
+    ),
+    "never_matches": Words("The condition can never hold.", "Die Bedingung kann nie zutreffen."),
+    "two_writers": Words(
+        "Another rule of the stage writes the same, and neither waits for the other.",
+        "Eine andere Regel der Phase schreibt dasselbe, und keine wartet auf die andere.",
+    ),
+    "timing_before_possible": Words(
+        "The rule is due before a moment that its condition wants to be past.",
+        "Die Regel wird vor einem Zeitpunkt fällig, der laut ihrer Bedingung vorbei sein soll.",
+    ),
+    "unreachable_trigger": Words(
+        "Nothing can move to the first stage unless moving back is allowed.",
+        "In die erste Phase kann nichts wechseln, solange der Weg zurück nicht erlaubt ist.",
+    ),
+    "shadowed_by_condition": Words(
+        "A trigger above it always wins when this one would.", "Ein Auslöser darüber gewinnt immer, wenn dieser zuträfe."
+    ),
 }
 """By the code of a finding (rule-format 8); what exactly it is stands in its `detail`."""
 

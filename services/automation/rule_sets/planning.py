@@ -9,10 +9,11 @@ from typing import Any
 from uuid import UUID
 
 from services.automation.domain.change import FieldType
-from services.automation.domain.check import CODE, Checked, Names, Neighbour, StageName, check_rule, check_trigger
+from services.automation.domain.check import CODE, WARNINGS, Checked, Names, Neighbour, StageName, check_rule, check_trigger
 from services.automation.domain.constants import VALUE_TYPES, VISIBILITIES, fits
 from services.automation.domain.fields import kind_of_field
 from services.automation.facts.rendering import check as paths_of
+from services.automation.rule_sets.analysis import Finding, Ground, Line, Placed, analysed
 from services.automation.rule_sets.comparing import complete, differences, fingerprint, same_version
 from shared.es.aggregate import Json
 from shared.es.errors import Fault
@@ -138,6 +139,40 @@ class Planned:
     def find(self, pointer: str, code: str, detail: str, stage: str = "", key: str = "") -> None:
         self.findings.append((Fault(pointer, code, detail), stage, key))
 
+    def look_together(self, world: World) -> None:
+        """Warnings about what the text says, seen beside everything else that is in force (rule-format 10). Only of what has no error."""
+        if any(finding.code not in WARNINGS for finding, _, _ in self.findings):
+            return
+        said = {change["id"]: change for change in self.changes if change["kind"] in ("rule", "trigger")}
+        for found in together(world, said):
+            change = said.get(found.id)
+            if change is not None and change["change"] != "delete":
+                self.find(f"{change['pointer']}{found.pointer}", found.code, found.detail, change["stage"], change["key"])
+
+
+def together(world: World, said: Mapping[str, Json]) -> list[Finding]:
+    """What everything in force comes to with these rules and triggers in place of theirs, by id."""
+    codes = {stage["stage_id"]: (p["code"], stage["code"]) for p in world.pipelines for stage in p["stages"]}
+    found: dict[str, list[Placed]] = {"rule": [], "trigger": []}
+    for kind, rows in (("rule", world.rules), ("trigger", world.triggers)):
+        there = [row for row in rows if row["state"] == "published" and row["invalid_code"] is None and row["id"] not in said]
+        new = [change for change in said.values() if change["kind"] == kind and change["change"] != "delete"]
+        every = [one for one in (*there, *new) if one["stage_id"] in codes]
+        found[kind] = [Placed(r["id"], *codes[r["stage_id"]], r["position"], r["definition"], r["references"]) for r in every]
+    return analysed(found["rule"], found["trigger"], ground_of(world))
+
+
+def ground_of(world: World) -> Ground:
+    lines = {p["code"]: Line(p["element_type"], tuple(s["code"] for s in p["stages"]), p.get("is_default", False)) for p in world.pipelines}
+    roots = {"deal": "uf", "lead": "uf", "contact": "contact.uf", "company": "company.uf"}
+    options: dict[str, dict[str, frozenset[str]]] = {"deal": {}, "lead": {}}
+    for row in world.field_sets:
+        for select in row["fields"] if row["kind"] == "form" and row["element_type"] in roots else ():
+            if select["field_type"] == "select" and not select["multiple"] and select.get("options"):
+                for element_type in options.keys() & {row["element_type"]} or options:
+                    options[element_type][f"{roots[row['element_type']]}.{select['code']}"] = frozenset(select["options"])
+    return Ground(lines, options)
+
 
 def plan_of(documents: Sequence[Json], world: World, owner: str | None, new_id: Callable[[], UUID], *, prune: bool = False) -> Planned:
     """What the documents would change. `owner`: who owns new rules; None: the pipeline's owner.
@@ -151,6 +186,7 @@ def plan_of(documents: Sequence[Json], world: World, owner: str | None, new_id: 
     _plan_triggers([wish for stage in stages for wish in stage.triggers(names)], stages, prune)
     for stage in stages if prune else ():
         stage.delete_the_rest()
+    planned.look_together(world)
     planned.changes.extend(_bounds(planned.changes, stages, world))
     return planned
 

@@ -147,3 +147,26 @@ def set_for(timer: str, about: str, days: int) -> scheduler.TimerSet:
 
 def published_again(body: dict[str, Any]) -> automation.RulePublished:
     return automation.RulePublished.model_validate_json(orjson.dumps(body))
+
+
+async def test_what_rules_do_together_is_said_in_checks_plans_and_publications(office: Office) -> None:
+    await office.publish(TELL)
+    never = {"all": [{"field": "deal.amount", "op": "gt", "value": 9}, {"field": "deal.amount", "op": "lt", "value": 5}]}
+    place = {"pipeline_id": id_of("sales"), "stage_id": id_of("stage/sales/new"), "rule_id": await office.rule_id("tell")}
+    definition = {"id": "tell", "type": "notify", "settings": {"text": "x"}, "condition": never}
+    checked = (await office.http.post("/v1/rules/checks", json={**place, "definition": definition})).json()
+    assert checked["valid"], "a warning forbids nothing"
+    (finding,) = checked["findings"]
+    assert (finding["pointer"], finding["code"], finding["severity"]) == ("#/definition/condition/all/1", "never_matches", "warning")
+    assert finding["says_de"] == "Die Bedingung kann nie zutreffen."
+    planned = await office.http.post(
+        "/v1/rule-sets/plans", json={"text": TELL + "    condition: { field: deal.stage, op: eq, value: won }\n"}
+    )
+    (told,) = planned.json()["findings"]
+    assert (told["code"], told["line"], told["says"]) == ("never_matches", 7, "The condition can never hold.")
+    id = await edited(office, "tell", condition=never)
+    answer = await publish(office, id)
+    assert (answer["version"], [f["code"] for f in answer["findings"]]) == (2, ["never_matches"])
+    target = {"pipeline_id": id_of("sales"), "stage_id": id_of("stage/sales/new"), "definition": {"id": "t", "type": "invoice_paid"}}
+    back = (await office.http.post("/v1/triggers/checks", json=target)).json()
+    assert [f["code"] for f in back["findings"]] == ["unreachable_trigger"]
