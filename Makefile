@@ -7,9 +7,9 @@ READY := .venv/.ready
 CLI := .venv/bin/dealwright
 LOCAL := $(PY) -m deploy.local
 COMPOSE := docker compose -f deploy/compose.yaml
-# Tests that say most for their time come first.
-TESTS := $(wildcard tests/architecture) $(wildcard tests/unit) $(wildcard tests/contracts) $(wildcard tests/kit) \
-	$(wildcard tests/service) $(wildcard tests/flow) $(wildcard tests/chaos)
+# Side by side, a file on one worker, in this order: the longest first, so that no worker is left with one at the end.
+TESTS := $(foreach room,chaos flow scenarios kit service unit contracts architecture,$(wildcard tests/$(room)))
+SIDE_BY_SIDE := -n $(or $(WORKERS),auto) --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-unit test-service test-flow lint types fmt schemas up down status logs reset run topics watch \
@@ -25,7 +25,7 @@ demo: $(READY) $(CLI)  ## the whole story on real Kafka and PostgreSQL: from a d
 	@$(PY) -m examples.story --state "$(or $(DEALWRIGHT_STATE_DIR),.dealwright)"
 
 test: lint types  ## set up and pass everything
-	$(PY) -m pytest $(TESTS) $(ARGS)
+	$(PY) -m pytest $(SIDE_BY_SIDE) $(TESTS) $(ARGS)
 
 setup: $(READY) $(CLI)  ## the virtual environment .venv, from the locked and hashed requirements, with the command dealwright
 
@@ -100,6 +100,7 @@ test-flow: $(READY)  ## several services together
 	$(PY) -m pytest $(wildcard tests/flow) $(ARGS)
 lint: $(READY)  ## ruff over everything
 	.venv/bin/ruff check .
+	.venv/bin/ruff format --check --quiet .
 types: $(READY)  ## mypy --strict over everything, tests too
 	.venv/bin/mypy .
 fmt: $(READY)  ## sort imports and repair what ruff can repair
