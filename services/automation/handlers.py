@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from services.automation import publications, views
+from services.automation.domain.app_trigger import APP_TRIGGER
 from services.automation.domain.constants import VALUE
 from services.automation.domain.decision import DECISION
 from services.automation.domain.plan import PLAN
@@ -14,6 +15,7 @@ from shared.messaging.handler import Handler
 HANDLERS = (
     Handler(RULE, publications.of_rule, (views.RULES, views.RULE_VERSIONS)),
     Handler(TRIGGER, publications.of_trigger, (views.TRIGGERS,)),
+    Handler(APP_TRIGGER, views=(views.APP_TRIGGERS,)),
     Handler(VALUE, publications.of_value, (views.VALUES,)),
     Handler(VISIT, publications.of_visit, (views.VISITS, views.STEPS, views.TIMERS_OF_RUNS, views.SHADOWS)),
     Handler(PLAN),

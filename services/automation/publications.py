@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, assert_never
 
@@ -555,8 +556,12 @@ def _decided(state: Decision, recorded: Recorded[Any], e: decision.DecisionEnded
 
 
 def _responsible_for(facts: Json) -> str | None:
-    """Of a decision that never came to an element: whom the event itself names."""
-    return next((str(facts[name]) for name in ("deal_responsible_id", "responsible_id") if facts.get(name)), None)
+    """Of a decision that never came to an element: whom the event itself names. One of other programs may say anything there."""
+    told = (facts.get(name) for name in ("deal_responsible_id", "responsible_id"))
+    return next((text for text in told if isinstance(text, str) and _ID.fullmatch(text)), None)
+
+
+_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def refusal(envelope: Envelope, rejected: Rejected) -> Contract:

@@ -6,7 +6,7 @@ from services.automation.api import API
 from services.automation.handlers import HANDLERS
 from services.automation.publications import refusal
 from services.automation.replicas import DIRECTORY, REPLICAS
-from services.automation.subscriptions import SUBSCRIPTIONS
+from services.automation.subscriptions import OTHERS, SUBSCRIPTIONS
 from shared.runtime.service import Service
 
 SERVICE = Service(
@@ -17,4 +17,5 @@ SERVICE = Service(
     refusal=refusal,
     directory=DIRECTORY,
     replicas=REPLICAS,
+    others=OTHERS,
 )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from typing import Any, TypeVar
 
 from services.automation import replicas, views
@@ -12,8 +14,9 @@ from services.automation.domain import decision as dec
 from services.automation.domain import visit as vis
 from services.automation.domain.card import Card
 from services.automation.domain.change import changed_fields
-from services.automation.domain.decision import DECISION, Situation, decision_id, unlinked_id
+from services.automation.domain.decision import DECISION, Situation, decision_id, foreign_decision_id, unlinked_id
 from services.automation.domain.definition import Ready, Trigger
+from services.automation.domain.listening import element_named
 from services.automation.domain.pace import Pace
 from services.automation.domain.rule import RULE, DisableRule, InvalidateRule
 from services.automation.domain.trigger import TRIGGER, InvalidateTrigger
@@ -25,10 +28,10 @@ from services.automation.views import DecisionRef, VisitRef, WaitingVisit
 from shared.contracts import automation, billing, common, deals, notifications, scheduler
 from shared.es.addressed import Addressed, Facts
 from shared.es.aggregate import Json
-from shared.es.errors import NotFound, NotYet
+from shared.es.errors import NotFound, NotYet, Rejected
 from shared.es.view import Row
 from shared.messaging.contract import Contract
-from shared.messaging.envelope import Message, instant
+from shared.messaging.envelope import Envelope, Message, instant
 from shared.messaging.subscription import Need, Subscription
 
 M = TypeVar("M")
@@ -295,7 +298,8 @@ def happened(source: Source) -> Callable[[Message[Any], Facts], Asks]:
         if (element is None and not is_unlinked(body)) or not source.matters(body, triggers):
             return
         id = decision_id(message.envelope.id, element.element_id) if element else unlinked_decision(body, source.trigger_type)
-        yield decides(id, found, partial(heard, id, message, source.trigger_type, element, source.facts(body, facts)))
+        told = Told(source.trigger_type, element, source.facts(body, facts), body.origin.chain, getattr(body, "invoice_id", None))
+        yield decides(id, found, partial(heard, id, message.envelope, told))
 
     return commands
 
@@ -314,27 +318,29 @@ def unlinked_decision(body: Any, trigger_type: str) -> str:
     return unlinked_id(body.invoice_id, trigger_type, getattr(body, "epoch", 0))
 
 
-def heard(
-    id: str,
-    message: Message[Any],
-    trigger_type: str,
-    element: common.ElementRef | None,
-    said: Json,
-    situation: Situation | None,
-    seen: Facts,
-) -> dec.Hear:
-    body, envelope = message.body, message.envelope
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a message says to triggers of a type. No `element`: the invoice has none yet."""
+
+    trigger_type: str
+    element: common.ElementRef | None
+    facts: Json
+    chain: tuple[str, ...] = ()
+    invoice_id: str | None = None
+
+
+def heard(id: str, envelope: Envelope, told: Told, situation: Situation | None, seen: Facts) -> dec.Hear:
     return dec.Hear(
         id,
         envelope.id,
         envelope.type,
-        trigger_type,
-        said,
-        body.origin.chain if body.origin else (),
+        told.trigger_type,
+        told.facts,
+        told.chain,
         instant(seen.now),
-        element.element_type if element else "deal",
-        element.element_id if element else None,
-        getattr(body, "invoice_id", None),
+        told.element.element_type if told.element else "deal",
+        told.element.element_id if told.element else None,
+        told.invoice_id,
         situation,
     )
 
@@ -349,21 +355,88 @@ def linked(message: Message[billing.InvoiceLinked], facts: Facts) -> Asks:
         yield decides(id, found, lambda situation, seen: dec.Learn(body.deal_id, situation, instant(seen.now)))
 
 
-def call_trigger(message: Message[automation.CallTrigger], facts: Facts) -> Asks:
-    """Another program says that something happened. Refused (not_found) when no trigger of the pipeline has the code."""
+# ------------------------------------------------------------------------------------------------ other programs
+
+
+def code_called(message: Message[automation.CallTrigger]) -> Iterable[str]:
     body = message.body
-    found = known_to(body.element, facts)
-    if found and not any(t.settings.get("code") == body.code for t in found.triggers if t.trigger_type == "webhook"):
-        raise NotFound(f"No trigger of this pipeline has the code {body.code}.")
+    return [f"app/{body.app_code}/{body.code}" if body.app_code else f"webhook/{body.code}"]
+
+
+def app_called(message: Message[automation.CallTrigger]) -> Iterable[str]:
+    return [f"{message.body.app_code}/{message.body.code}"] if message.body.app_code else []
+
+
+def call_trigger(message: Message[automation.CallTrigger], facts: Facts) -> Asks:
+    """Another program says that something happened. Raises NotFound when no trigger has the code, or no app has registered it."""
+    body = message.body
+    (code,) = code_called(message)
+    known = (facts.all(views.APP_TRIGGERS_CALLED, path) for path in app_called(message))
+    if not facts.all(views.TRIGGERS_CALLED, code) and not any(known):
+        raise NotFound(f"No trigger has the code {body.code}.")
     id = decision_id(body.request_id, body.element.element_id)
-    said = {**body.payload, "code": body.code}
-    yield decides(id, found, partial(_called, body.request_id, partial(heard, id, message, "webhook", body.element, said)))
+    chain = body.origin.chain if body.origin else ()
+    app = {"app_code": body.app_code} if body.app_code else {}
+    told = Told("app" if app else "webhook", body.element, {**body.payload, "code": body.code, **app}, chain)
+    yield decides(id, known_to(body.element, facts), partial(_called, body.request_id, partial(heard, id, message.envelope, told)))
 
 
 def _called(request_id: str, hear: Callable[[Situation | None, Facts], dec.Hear], situation: Situation | None, seen: Facts) -> dec.Hear:
     """A call is named by its request, not by the message that carries it."""
     return replace(hear(situation, seen), source_event_id=request_id)
 
+
+MOST_IDS = 50
+"""Of a foreign event that are looked up; one behind them is found when the decision looks again."""
+_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+def type_published(message: Message[automation.ExternalEvent]) -> Iterable[str]:
+    return [f"external_event/{message.envelope.type}"]
+
+
+def ids_told(message: Message[automation.ExternalEvent]) -> Iterable[str]:
+    """Any id in it may be the element's: only its triggers know where that stands."""
+    text = f"{message.envelope.subject} {message.envelope.data.decode('utf-8', 'replace')}".lower()
+    return islice(dict.fromkeys(_ID.findall(text)), MOST_IDS)
+
+
+def published_outside(message: Message[automation.ExternalEvent], facts: Facts) -> Asks:
+    """Another program's own event: one decision for each element that a trigger finds named in it.
+
+    Raises Rejected: unknown_type where no trigger is about it, element_missing where none finds an element's id."""
+    envelope = message.envelope
+    rows = [row for type in type_published(message) for row in facts.all(views.TRIGGERS_CALLED, type)]
+    if not rows:
+        raise Rejected("unknown_type", f"{envelope.type} is no command of automation, and no trigger is about it.", status=422)
+    said = {**message.body.data, **attributes_of(envelope)}
+    named = {id: row["element_type"] for row in rows if (id := element_named(row["definition"]["settings"], said)) is not None}
+    if not named:
+        raise Rejected("element_missing", "No trigger finds the id of a deal or lead in it.", status=422)
+    for element_id, element_type in named.items():
+        element = common.ElementRef(element_type=element_type, element_id=element_id)
+        id = foreign_decision_id(envelope.source, envelope.id, element_id)
+        told = Told("external_event", element, said, chain_said(message.body.data))
+        yield decides(id, known_to(element, facts), partial(heard, id, envelope, told))
+
+
+def attributes_of(envelope: Envelope) -> Json:
+    """What conditions read of the envelope."""
+    known = {"ce_type": envelope.type, "ce_source": envelope.source, "ce_time": instant(envelope.time)}
+    return known | {"ce_subject": envelope.subject or None}
+
+
+def chain_said(data: Json) -> tuple[str, ...]:
+    """An event that answers one of ours may carry our `origin` on, so that loops end there too (D40)."""
+    origin = data.get("origin")
+    chain = origin.get("chain") if isinstance(origin, dict) else None
+    return tuple(id for id in chain if isinstance(id, str) and _ID.fullmatch(id))[-10:] if isinstance(chain, list) else ()
+
+
+OTHERS = Subscription(
+    automation.ExternalEvent, published_outside, (Need(views.TRIGGERS_CALLED, type_published), *needs_of_message(ids_told, TRIGGERS))
+)
+"""Whatever comes over the command topic and is no command of ours."""
 
 # ------------------------------------------------------------------------------------------------ answers
 
@@ -745,7 +818,15 @@ SUBSCRIPTIONS: tuple[Subscription[Any], ...] = (
     Subscription(deals.LeadDeleted, deleted, needs_of_message(element_of)),
     *(Subscription(source.contract, happened(source), source.needs) for source in SOURCES),
     Subscription(billing.InvoiceLinked, linked, TRIGGER_NEEDS),
-    Subscription(automation.CallTrigger, call_trigger, needs_of_message(given_element, TRIGGERS)),
+    Subscription(
+        automation.CallTrigger,
+        call_trigger,
+        (
+            *needs_of_message(given_element, TRIGGERS),
+            Need(views.TRIGGERS_CALLED, code_called),
+            Need(views.APP_TRIGGERS_CALLED, app_called),
+        ),
+    ),
     Subscription(billing.InvoiceCreated, answered, ANSWER_NEEDS),
     Subscription(billing.QuoteCreated, answered, ANSWER_NEEDS),
     Subscription(billing.SignDocumentCreated, answered, ANSWER_NEEDS),

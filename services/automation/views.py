@@ -12,6 +12,7 @@ import orjson
 from sqlalchemy import JSON, Boolean, Column, DateTime, Index, Integer, Text
 
 from services.automation.domain.action import Asked
+from services.automation.domain.app_trigger import AppTrigger, AppTriggerEvent
 from services.automation.domain.constants import Value, ValueEvent
 from services.automation.domain.decision import Decision, DecisionEvent, FactAwaited
 from services.automation.domain.definition import Ready, Trigger, ready, rule_of, trigger_of
@@ -329,6 +330,39 @@ TRIGGERS_BY_PIPELINE: SqlFinder[Trigger] = by_column(
 TARGETS_OF_PIPELINE: SqlFinder[Row] = by_column(
     "targets of pipeline", TRIGGERS_TABLE, "pipeline_id", lambda row: row, where="t.state in ('published', 'disabled')"
 )
+
+TRIGGERS_CALLED: SqlFinder[Row] = SqlFinder(
+    "triggers called",
+    """select w.key, t.* from unnest($1::uuid[], $2::text[]) as w(tenant, key)
+       join triggers_v1 t on t.tenant = w.tenant and t.state = 'published' and t.invalid_code is null
+        and concat_ws('/', t.trigger_type, t.definition #>> '{settings,app_code}',
+                      coalesce(t.definition #>> '{settings,code}', t.definition #>> '{settings,event_type}')) = w.key
+       order by t.position, t.id""",
+    lambda row: row,
+)
+"""Those in force that other programs call: by `webhook/<code>`, `app/<app code>/<code>`, `external_event/<type>`."""
+
+APP_TRIGGERS_TABLE = state_table(
+    "app_triggers_v1",
+    Column("app_code", Text, nullable=False),
+    Column("code", Text, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("changed_at", DateTime(timezone=True), nullable=False),
+)
+
+
+def _app_trigger(trigger: AppTrigger, recorded: Recorded[AppTriggerEvent]) -> Row:
+    names = {name: getattr(trigger, name) for name in ("app_code", "code", "name", "state")}
+    return {**names, "path": f"{trigger.app_code}/{trigger.code}", "changed_at": recorded.recorded_at}
+
+
+APP_TRIGGERS: StateView[AppTrigger] = StateView(APP_TRIGGERS_TABLE, _app_trigger)
+APP_TRIGGERS_CALLED: SqlFinder[Row] = by_column(
+    "app triggers called", APP_TRIGGERS_TABLE, "path", lambda row: row, where="t.state = 'registered'"
+)
+APP_TRIGGERS_THERE: SqlFinder[Row] = by_column("app triggers there", APP_TRIGGERS_TABLE, "state", lambda row: row)
 
 VALUES_TABLE = state_table(
     "values_v1",

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
+
+from pydantic import TypeAdapter
 
 from shared.contracts.common import Answer, ElementRef, Fact, GivenElement, Instant, Map, Rejection, Request, Text, Uuid, Value
+from shared.messaging.contract import Command
 
 COMMANDS = "automation.commands"
 EVENTS = "automation.events"
@@ -14,11 +17,29 @@ EVENTS = "automation.events"
 
 
 class CallTrigger(Request, type="automation.CallTrigger.v1", topic=COMMANDS, key=("element.element_id",)):
-    """Something happened elsewhere; conditions read `payload` as `event.<name>`. Answer: TriggerDecided."""
+    """Something happened elsewhere; conditions read `payload` as `event.<name>`. Answer: TriggerDecided.
+
+    With `app_code`, `code` is that of a trigger which the app has registered."""
 
     code: Text
     element: GivenElement
     payload: Map
+    app_code: Text | None = None
+
+
+class ExternalEvent(Command, topic=COMMANDS):
+    """A CloudEvent of a type that is none of ours, published by another program; `data` is its whole body, a JSON object.
+
+    It has no type here: triggers name the types they listen to. What no trigger names is refused (`unknown_type`)."""
+
+    data: Map
+
+    @classmethod
+    def read(cls, data: bytes) -> Self:
+        return cls(data=ANY_OBJECT.validate_json(data))
+
+
+ANY_OBJECT = TypeAdapter(Map)
 
 
 class StopStageRules(Request, type="automation.StopStageRules.v1", topic=COMMANDS, key=("element.element_id",)):

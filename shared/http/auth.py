@@ -15,6 +15,7 @@ from fastapi import Depends, Request
 from shared.http.commands import Door, Rooms
 from shared.http.exchange import ANONYMOUS, Caller, Exchange, exchange_of
 from shared.http.problems import Problem
+from shared.http.signed import SIGNATURE
 from shared.messaging.directory import KnownCredential
 from shared.runtime.clock import monotonic, new_token, now
 
@@ -103,6 +104,10 @@ class Keys:
         secret = new_secret()
         return format_key(self._environment, credential_id, secret), hmac_of(secret, self._pepper)
 
+    def derived(self, name: str) -> bytes:
+        """A secret that follows from its name and the pepper, so that it is stored nowhere."""
+        return hmac.digest(self._pepper.encode(), name.encode(), "sha256")
+
     async def caller(self, authorization: str | None) -> Caller:
         """Raises Refusal: unauthenticated for everything about the key, tenant-suspended when the key is good."""
         until, caller = self._good.get(authorization or "", (0.0, ANONYMOUS))
@@ -168,17 +173,22 @@ class Keys:
 class Guard:
     """The first thing that runs for a route: who asks, may he, how often, and does the request itself make sense."""
 
-    def __init__(self, scopes: tuple[str, ...], *, is_open: bool = False, reason: str = "", also: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, scopes: tuple[str, ...], *, is_open: bool = False, reason: str = "", also: tuple[str, ...] = (), signed: bool = False
+    ) -> None:
         if unknown := set(scopes) - SCOPES:
             raise ValueError(f"unknown scope {sorted(unknown)}: all scopes stand in shared/http/auth.py")
-        self.scopes, self.is_open, self.reason, self.also = scopes, is_open, reason, also
+        self.scopes, self.is_open, self.reason, self.also, self.signed = scopes, is_open, reason, also, signed
         self._parameters: dict[tuple[str, frozenset[str]], frozenset[str]] = {}
 
     async def __call__(self, request: Request) -> Door:
         exchange, rooms = exchange_of(request), _rooms(request)
         route = request.scope["route"]
         exchange.route = route.path
-        caller = ANONYMOUS if self.is_open else await self._caller(request, exchange, rooms)
+        has_come_signed = self.signed and SIGNATURE in request.headers
+        if has_come_signed:
+            rooms.buckets.may_try(request.client.host if request.client else "")
+        caller = ANONYMOUS if self.is_open or has_come_signed else await self._caller(request, exchange, rooms)
         if request.scope["query_string"]:
             self._check_parameters(request, self._declared(route))
         if exchange.fault is not None:
@@ -251,6 +261,11 @@ def public(reason: str, *, also: tuple[str, ...] = ()) -> Any:
     if not reason:
         raise ValueError("say why this door is open")
     return Depends(Guard((), is_open=True, reason=reason, also=also))
+
+
+def needs_or_signed(scope: str, reason: str) -> Any:
+    """A credential with this scope, or a signature that the route checks itself: then nobody is signed in (`client_id` is None)."""
+    return Depends(Guard((scope,), reason=reason, signed=True))
 
 
 def signed_in(reason: str) -> Any:

@@ -30,6 +30,7 @@ from shared.http.exchange import Caller, Exchange, JsonAnswer, exchange_of, rend
 from shared.http.history import changes_since, events_of, shown_event
 from shared.http.paging import Cursors, Page, Paging, Question, order_of, page
 from shared.http.problems import About, Problem, problem_of
+from shared.http.signed import shown_secret
 from shared.messaging.batch import Item, Result, handle_batch
 from shared.messaging.inbox import RequestBatch
 from shared.messaging.requests import Answer, HttpCommand
@@ -178,6 +179,17 @@ class Door:
         """The body as it came, for signatures over it."""
         raw = self._exchange.body
         return await self._request.body() if raw is None else raw
+
+    def refuse(self, reason: str) -> Problem:
+        """To raise when a signature is wrong: noted in the security log, counted against the address, and told as 401."""
+        address = self._request.client.host if self._request.client else ""
+        self._rooms.refusals.note(self._request, self._exchange, reason, None)
+        self._rooms.buckets.failed(address)
+        return Problem("unauthenticated", "The signature is missing, wrong or too old.")
+
+    def secret_named(self, name: str) -> str:
+        """A signing secret of the caller's tenant (`whsec_…`), made of its name each time it is needed: it is stored nowhere."""
+        return shown_secret(self._rooms.keys.derived(f"{self.caller.tenant}/{name}"))
 
     def new_key(self, credential_id: str) -> tuple[str, str]:
         """A new API key and what may be stored of it: the text to show once, and the HMAC of its secret."""

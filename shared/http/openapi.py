@@ -8,6 +8,7 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute, iter_route_contexts
 
 from shared.http.problems import MEDIA_TYPE, PROBLEM_SCHEMA, PROBLEMS
+from shared.http.signed import HEADERS, SIGNATURE, TOLERANCE
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -52,6 +53,8 @@ def _completed(document: Json, app: FastAPI) -> Json:
     components["responses"] = {f"Problem{status}": described for status, described in PROBLEMS.items()}
     components["parameters"] = _HEADERS
     components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer", "bearerFormat": "dw_<environment>_<id>_<secret>"}}
+    if any(guard.signed for guard in _guards(app)):
+        components["securitySchemes"]["signature"] = _SIGNATURE
     for unused in ("HTTPValidationError", "ValidationError"):
         components["schemas"].pop(unused, None)
     for context in iter_route_contexts(app.routes):
@@ -62,12 +65,27 @@ def _completed(document: Json, app: FastAPI) -> Json:
     return document
 
 
+_SIGNATURE: Json = {
+    "type": "apiKey",
+    "in": "header",
+    "name": SIGNATURE,
+    "description": f"Standard Webhooks: {', '.join(HEADERS)}; HMAC-SHA-256 over id.timestamp.body, at most {TOLERANCE} seconds old.",
+}
+
+
+def _guards(app: FastAPI) -> list[Guard]:
+    from shared.http.app import guard_of
+
+    routes = (context.original_route for context in iter_route_contexts(app.routes))
+    return [guard for route in routes if isinstance(route, APIRoute) and (guard := guard_of(route)) is not None]
+
+
 def _complete(operation: Json, method: str, guard: Guard) -> None:
-    operation["security"] = [] if guard.is_open else [{"key": list(guard.scopes)}]
+    operation["security"] = [] if guard.is_open else [{"key": list(guard.scopes)}] + ([{"signature": []}] if guard.signed else [])
     if guard.reason:
-        who = "Open" if guard.is_open else "Any valid key"
+        who = "Open" if guard.is_open else "A key or a signature" if guard.signed else "Any valid key"
         operation["description"] = f"{operation.get('description', '')}\n\n{who}: {guard.reason}.".strip()
-    if not guard.is_open and not str(operation["operationId"]).startswith("ops_"):
+    if not guard.is_open and not guard.signed and not str(operation["operationId"]).startswith("ops_"):
         header = "IdempotencyKey" if method == "POST" else "IfMatch" if method in ("PATCH", "PUT", "DELETE") else None
         if header:
             operation.setdefault("parameters", []).append({"$ref": f"#/components/parameters/{header}"})

@@ -13,7 +13,7 @@ class Contract(BaseModel):
     class StageChanged(Event, type="deals.StageChanged.v1", topic="deals.events", key=("element_id",)): ...
 
     `key` names fields, with a dot for a field of a part ("element.element_id"); the first that is not empty orders the
-    message. `type`, `topic` and `key` are no field names."""
+    message. `type`, `topic` and `key` are no field names. One without a type stands for all that nobody names (`Service.others`)."""
 
     model_config = ConfigDict(frozen=True, strict=True)
 
@@ -23,7 +23,7 @@ class Contract(BaseModel):
 
     def __init_subclass__(cls, *, type: str = "", topic: str = "", key: tuple[str, ...] = (), **options: Any) -> None:
         super().__init_subclass__(**options)
-        if type:
+        if topic:
             cls.type, cls.topic, cls.key = type, topic, key
 
     def partition_key(self) -> str:

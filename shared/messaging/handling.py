@@ -52,6 +52,11 @@ class Prepared:
     replica_writers: dict[str, RowWriter]
     clocks: Clocks
     topics: tuple[str, ...] = field(default=())
+    others: Route | None = None
+
+    def route_of(self, type: str) -> Route | None:
+        """Whoever names a type has it; what nobody names is for `others`, where a service has that."""
+        return self.routes.get(type, self.others)
 
     @property
     def source(self) -> str:
@@ -83,7 +88,13 @@ def prepare(service: Service) -> Prepared:
         {r.table.name: RowWriter(r.table, history=isinstance(r, HistoryReplica)) for r in replicas},
         Clocks((*views, *(r.table.name for r in replicas))),
         tuple(sorted({route.contract.topic for route in routes.values()})),
+        _others(service),
     )
+
+
+def _others(service: Service) -> Route | None:
+    """What it refuses, or cannot read, is answered like a command."""
+    return Route(service.others.contract, service.others, is_command=True) if service.others else None
 
 
 def _handled(handler: Handler[Any, Any, Any]) -> Handled:
@@ -152,5 +163,5 @@ def _check_needs(service: Service) -> None:
                 raise Miswired(f"need {need.finder.name} names a replica that the service does not keep")
             check(need.then, depth + 1)
 
-    for subscription in service.subscriptions:
+    for subscription in (*service.subscriptions, *((service.others,) if service.others else ())):
         check(subscription.needs, 1)

@@ -113,7 +113,7 @@ class MessageBatch:
         await park(kit, tx, self.consumer, parked)
         await _withdraw(tx, self.consumer, waits)
         await _note_outcomes(tx, self.consumer, [(p.item, p.envelope, "parked") for p in parked])
-        metrics.handled(self.consumer, results)
+        metrics.handled(self.consumer, results, kit.prepared.routes)
         fp("cons.before_commit")
         return results
 
@@ -135,7 +135,7 @@ class SortedRecords:
 
 
 def sort_records(prepared: Prepared, consumer: str, records: Sequence[KafkaRecord]) -> SortedRecords:
-    """Envelopes of routed types apart from what is no envelope. A type that no route names is not for us."""
+    """Envelopes that a route is for, apart from what is no envelope. All others are not for us."""
     received, strange = [], []
     for record in records:
         try:
@@ -144,7 +144,7 @@ def sort_records(prepared: Prepared, consumer: str, records: Sequence[KafkaRecor
         except NotAnEnvelope as error:
             strange.append((record, str(error)))
             continue
-        route = prepared.routes.get(envelope.type)
+        route = prepared.route_of(envelope.type)
         if route is None or route.contract.topic != record.topic:
             metrics.ignored(consumer, envelope.type)
             continue

@@ -65,7 +65,8 @@ class Translation:
         self._decoded = True
         for place, item in enumerate(self._items):
             if isinstance(item.asks, Envelope):
-                route = self._prepared.routes[item.asks.type]
+                route = self._prepared.route_of(item.asks.type)
+                assert route is not None
                 self._routes[place] = route
                 try:
                     self._messages[place] = Message(item.asks, read_body(route.contract, item.asks))

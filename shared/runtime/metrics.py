@@ -5,7 +5,7 @@ Updates are counted per batch, not per row. Never an id of a tenant, deal or eve
 from __future__ import annotations
 
 from collections import Counter as Tally
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -172,14 +172,19 @@ def duplicates(consumer: str, number: int) -> None:
         INBOX_DUPLICATES.labels(consumer).inc(number)
 
 
-def handled(consumer: str, results: Sequence[Result]) -> None:
-    tally = Tally((getattr(result.item.asks, "type", ""), result.outcome) for result in results)
+def handled(consumer: str, results: Sequence[Result], known: Container[str]) -> None:
+    """A type that is not among the `known` ones is no label: senders do not choose our labels."""
+    tally = Tally((_label(getattr(result.item.asks, "type", ""), known), result.outcome) for result in results)
     for (kind, outcome), number in tally.items():
         CONSUMER_HANDLED.labels(consumer, kind, outcome).inc(number)
 
 
+def _label(type: str, known: Container[str]) -> str:
+    return type if type in known else "unrouted"
+
+
 def ignored(consumer: str, type: str) -> None:
-    """A type that no route names. It is no label: senders do not choose our labels."""
+    """A type that no route is for."""
     CONSUMER_HANDLED.labels(consumer, "unrouted", "ignored").inc()
 
 

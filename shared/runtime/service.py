@@ -47,6 +47,8 @@ class Service:
     loops: tuple[Callable[[Kit], Loop], ...] = ()
     due: tuple[str, ...] = ()
     """SQL that counts what a loop is about to do for one tenant ($1; null: for all), for `/ops/rest`."""
+    others: Subscription[Any] | None = None
+    """For messages on its command topic of a type that it neither routes nor knows: events of other people's programs."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -97,7 +97,7 @@ def is_own_text(node: ast.expr) -> bool:
     return all(isinstance(part, ast.Constant) or (isinstance(part, ast.Name) and part.id.isupper()) for part in parts)
 
 
-GUARDS = re.compile(r"\b(needs|public|signed_in)\(")
+GUARDS = re.compile(r"\b(needs|needs_or_signed|public|signed_in)\(")
 ROUTE = re.compile(r"[\w.]+\.(get|post|put|patch|delete|head|options|websocket|api_route|route)\(")
 
 

@@ -16,7 +16,7 @@ from tests.scenarios.ground import BERLIN, Ground, a_ground
 from tests.scenarios.papers import sign
 from tests.scenarios.place import Place
 from tests.service.notifications.receiver import receiving
-from tests.unit.automation.pages import DOCS, ENDPOINT, FORMS, KINDS, ROOMS, Page, read
+from tests.unit.automation.pages import APP_TRIGGERS, DOCS, ENDPOINT, FORMS, KINDS, ROOMS, Page, read
 
 TIME = Page((DOCS / "time-settings.md").read_text()).examples
 
@@ -29,6 +29,8 @@ async def home(place: Place) -> AsyncIterator[Ground]:
         fields = [{"code": code, "label": code, "field_type": kind} for code, kind in FORMS["deal"].items()]
         await ground.change("deals", f"/v1/field-sets/{form['id']}", {"fields": fields}, by="ground")
         await ground.change("deals", f"/v1/contacts/{ground.cast['petra']}", {"phones": ["+491701234567"]})
+        for app_code, code in APP_TRIGGERS:
+            await ground.put("automation", f"/v1/apps/{app_code}/triggers", {"code": code, "name": code}, by="ground")
         for room in ROOMS:
             await ground.put("scheduler", "/v1/rooms", {"code": room, "name": room}, by="ground")
         with pytest.MonkeyPatch.context() as patch:
@@ -194,9 +196,33 @@ async def webhook(home: Ground, text: str) -> None:
         assert await home.stage(deal) == stage
 
 
-async def activity_completed(home: Ground, text: str) -> None:
-    lead = (await home.put("deals", "/v1/leads", {"title": "Roof", "pipeline_id": home.cast["leads"]}))["id"]
+async def app(home: Ground, text: str) -> None:
+    lead = await a_lead(home)
+    for seconds, stage in ((12, "leads/fresh"), (95, "leads/talking")):
+        call = {"app_code": "phone", "code": "call-ended", "element": {"element_type": "lead", "element_id": lead}}
+        await home.put("automation", "/v1/trigger-calls", call | {"payload": {"seconds": seconds}})
+        await home.settle()
+        assert home.name_of((await home.look("deals", f"/v1/leads/{lead}"))["stage_id"], "/") == stage
+
+
+async def external_event(home: Ground, text: str) -> None:
+    deal = await home.deal("Roof from the shop")
     await home.settle()
+    for parcels, stage in ((0, "sales/new"), (2, "sales/delivery")):
+        told = {"order": {"deal_id": deal, "parcels": parcels}}
+        await home.place.say(home.tenant, "automation.commands", "order-4711", "com.example.shop.order-shipped", told)
+        await home.settle()
+        assert await home.stage(deal) == stage
+
+
+async def a_lead(home: Ground) -> str:
+    lead = await home.put("deals", "/v1/leads", {"title": "Roof", "pipeline_id": home.cast["leads"]})
+    await home.settle()
+    return str(lead["id"])
+
+
+async def activity_completed(home: Ground, text: str) -> None:
+    lead = await a_lead(home)
     element, deadline = {"element_type": "lead", "element_id": lead}, {"mode": "after", "anchor_instant": home.now.isoformat()}
     call = {"name": "Call customer", "element": element, "deadline": deadline, "responsible_id": home.cast["anna"]}
     activity = await home.put("scheduler", "/v1/activities", call)
@@ -226,7 +252,7 @@ RULES: dict[str, Callable[[Ground, str], Awaitable[None]]] = {
 }
 """What is seen of a deal that has arrived."""
 TRIGGERS: dict[str, Callable[[Ground, str], Awaitable[None]]] = {
-    f.__name__: f for f in (invoice_paid, invoice_refunded, webhook, activity_completed, sign_document_signed)
+    f.__name__: f for f in (invoice_paid, invoice_refunded, webhook, app, external_event, activity_completed, sign_document_signed)
 }
 """What happens, and what is seen."""
 

@@ -55,6 +55,7 @@ TABLES = {
     "values": views.VALUES_TABLE,
     "rules": views.RULES_TABLE,
     "triggers": views.TRIGGERS_TABLE,
+    "app_triggers": views.APP_TRIGGERS_TABLE,
 }
 
 
@@ -62,6 +63,7 @@ async def world_of(door: Door) -> World:
     async with door.reading() as sql:
         rows = {name: [dict(row) for row in (await sql.execute(select(table))).mappings()] for name, table in TABLES.items()}
     rows["values"] = [row for row in rows["values"] if row["state"] == "defined"]
+    rows["app_triggers"] = [row for row in rows["app_triggers"] if row["state"] == "registered"]
     return World(**rows)
 
 
@@ -77,18 +79,18 @@ def place_of(world: World, pipeline_id: str, stage_id: str) -> StageName:
     raise Rejected("unknown_reference", detail, status=422, errors=(Fault(pointer, code, detail),))
 
 
-def _exact(value: JsonValue) -> JsonValue:
+def exact(value: JsonValue) -> JsonValue:
     """Whole numbers beyond these no JSON reader keeps as they are. A body is at most 32 deep."""
     inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     for each in inside:
-        _exact(each)
+        exact(each)
     if isinstance(value, int) and abs(value) > MOST_WHOLE:
         raise ValueError(f"A whole number is at most {MOST_WHOLE}; write a larger one as text.")
     return value
 
 
-Plain = Annotated[JsonValue, AfterValidator(_exact)]
-Definition = Annotated[dict[str, JsonValue], AfterValidator(_exact), Field(description="A rule or trigger in the JSON of rule-format 3.")]
+Plain = Annotated[JsonValue, AfterValidator(exact)]
+Definition = Annotated[dict[str, JsonValue], AfterValidator(exact), Field(description="A rule or trigger in the JSON of rule-format 3.")]
 
 
 class RuleChanges(Body):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -14,6 +15,7 @@ from sqlalchemy import (
 from starlette.responses import Response
 
 from services.automation import views
+from services.automation.api.calls import secret_of
 from services.automation.api.checks import note_together, owner_of, pointed, shown_check, warning, warnings_of
 from services.automation.api.common import ACTIVATE, READ, WRITE, Definition, Id, Nothing, Page, RuleChanges, matching, place_of, world_of
 from services.automation.domain import catalogue
@@ -58,6 +60,8 @@ def shown_trigger(id: str, trigger: tri.DefinedTrigger, revision: int) -> Json:
         "version": trigger.version,
         "definition": trigger.definition,
         "draft": trigger.draft,
+        "invalid": {"code": trigger.invalid[0], "detail": trigger.invalid[1]} if trigger.invalid else None,
+        "secret_number": trigger.secret_number if trigger.has_secret else None,
         "revision": revision,
     }
 
@@ -67,6 +71,18 @@ def trigger_answer(id: str, status: int = 200) -> Callable[[Result], Answer]:
         version = done.version(TRIGGER, id)
         location = f"/v1/triggers/{id}" if status == 201 else None
         return Answer(status, shown_trigger(id, done.state(TRIGGER, id), version), location=location, etag=version)
+
+    return answer
+
+
+def with_secret(door: Door, id: str, status: int) -> Callable[[Result], Answer]:
+    """The trigger with its secret, which is shown this once; those without one as they are."""
+    whole = trigger_answer(id, status)
+
+    def answer(done: Result) -> Answer:
+        shown, trigger = whole(done), done.state(TRIGGER, id)
+        secret = {"secret": secret_of(door, id, trigger.secret_number)} if trigger.has_secret else {}
+        return replace(shown, body={**shown.body, **secret})
 
     return answer
 
@@ -88,6 +104,7 @@ def listed_trigger(row: Mapping[str, Any]) -> Json:
 
 @API.post("/v1/triggers", operation_id="triggers_create", status_code=201, tags=["triggers"])
 async def create_trigger(body: NewTrigger, door: Annotated[Door, WRITE]) -> Response:
+    """A draft. The answer to a webhook trigger holds its secret; `POST …/secret-rotations` makes a new one."""
     world = await world_of(door)
     place = place_of(world, str(body.pipeline_id), str(body.stage_id))
     known = catalogue.TRIGGER_TYPES.get(body.trigger_type)
@@ -97,7 +114,7 @@ async def create_trigger(body: NewTrigger, door: Annotated[Door, WRITE]) -> Resp
     owner = str(body.owner_id) if body.owner_id else door.caller.employee_id or owner_of(world, place)
     definition = {**body.definition, "type": body.trigger_type, "target_stage": f"{place.pipeline}/{place.stage}"}
     draft = tri.DraftTrigger(place.element_type, place.pipeline_id, place.stage_id, body.position, definition, owner)
-    return await door.ask(Addressed(TRIGGER, id, draft), answer=trigger_answer(id, 201))
+    return await door.ask(Addressed(TRIGGER, id, draft), answer=with_secret(door, id, 201))
 
 
 def _no_such_trigger_type(name: str, element_type: str) -> Rejected:
@@ -174,3 +191,9 @@ async def disable_trigger(id: Id, door: Annotated[Door, ACTIVATE], body: Nothing
 @API.post("/v1/triggers/{id}/enablements", operation_id="triggers_enable", tags=["triggers"])
 async def enable_trigger(id: Id, door: Annotated[Door, ACTIVATE], body: Nothing | None = None) -> Response:
     return await door.ask(Addressed(TRIGGER, str(id), tri.EnableTrigger()), answer=trigger_answer(str(id)))
+
+
+@API.post("/v1/triggers/{id}/secret-rotations", operation_id="triggers_rotate_secret", tags=["triggers"])
+async def rotate_secret(id: Id, door: Annotated[Door, ACTIVATE], body: Nothing | None = None) -> Response:
+    """The new secret is in the answer, once; the one before is good as well until the next rotation."""
+    return await door.ask(Addressed(TRIGGER, str(id), tri.RotateSecret()), answer=with_secret(door, str(id), 200))

@@ -319,6 +319,16 @@ def _of_now(scope: Scope, rest: str) -> Any:
             return None
 
 
+def inside(event: Json, path: str) -> Any:
+    """What stands at a path like `order.deal_id`; a member of the whole name comes first."""
+    if path in event:
+        return event[path]
+    found: Any = event
+    for name in path.split("."):
+        found = found.get(name) if isinstance(found, Mapping) else None
+    return found
+
+
 BRANCHES: dict[str, Callable[[Scope, str], Any]] = {
     "contact": _of_contact,
     "company": _of_company,
@@ -329,7 +339,7 @@ BRANCHES: dict[str, Callable[[Scope, str], Any]] = {
     "uf": lambda scope, rest: (scope.card.fields.get("custom") or NOTHING).get(rest),
     "const": lambda scope, rest: scope.values.get(f"const.{rest}"),
     "var": lambda scope, rest: scope.values.get(f"var.{rest}"),
-    "event": lambda scope, rest: scope.event.get(rest),
+    "event": lambda scope, rest: inside(scope.event, rest),
     "rule": lambda scope, rest: scope.rule_name if rest == "name" else None,
 }
 

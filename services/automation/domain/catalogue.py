@@ -45,6 +45,9 @@ Kind = Literal[
     "payload",
     "span",
     "declared_outputs",
+    "event_type",
+    "event_path",
+    "event_fields",
 ]
 
 ADDRESS_TYPES = ("postal", "business", "delivery", "registered", "legal", "beneficiary")
@@ -52,6 +55,8 @@ ADDRESS_FIELDS = ("street", "house", "addition", "city", "postal_code", "distric
 COLOURS = ("default", "red", "orange", "yellow", "green", "blue", "violet", "grey")
 BOTH = ("deal", "lead")
 DEALS = ("deal",)
+EVENT_KINDS = ("text", "number", "money", "bool", "date", "datetime", "select", "list")
+"""What a member of a foreign event may be declared to be; undeclared ones are text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +134,9 @@ class TriggerType:
     settings: tuple[Setting, ...]
     element_types: tuple[str, ...] = BOTH
     event_fields: tuple[tuple[str, str], ...] = ()
-    """What conditions reach as `event.<name>`; empty: whatever the payload holds."""
+    """What conditions reach as `event.<name>`."""
+    is_open: bool = False
+    """Conditions reach whatever else the sender has put into it, too."""
     together: tuple[Json, ...] = ()
     examples: tuple[Json, ...] = ()
 
@@ -532,14 +539,44 @@ ACTIVITY_COMPLETED = TriggerType(
     event_fields=(("name", "text"), ("by", "select"), ("completed_at", "datetime"), ("responsible_id", "user")),
     examples=({}, {"also_automatic": True}),
 )
+_EVENT_FIELDS = Setting("event_fields", "event_fields", most=50)
 WEBHOOK = TriggerType(
     "webhook",
     "auxiliary",
-    (Setting("code", "code", required=True),),
-    examples=({"code": "shop-order-shipped"},),
+    (Setting("code", "code", required=True), _EVENT_FIELDS),
+    is_open=True,
+    examples=({"code": "shop-order-shipped"}, {"code": "shop-order-shipped", "event_fields": {"parcels": "number"}}),
+)
+APP = TriggerType(
+    "app",
+    "auxiliary",
+    (Setting("app_code", "code", required=True), Setting("code", "code", required=True), _EVENT_FIELDS),
+    is_open=True,
+    examples=({"app_code": "phone", "code": "call-ended"},),
+)
+EXTERNAL_EVENT = TriggerType(
+    "external_event",
+    "auxiliary",
+    (
+        Setting("event_type", "event_type", required=True),
+        Setting("source", "text", most=255),
+        Setting("element_path", "event_path"),
+        _EVENT_FIELDS,
+    ),
+    event_fields=(("ce_type", "text"), ("ce_source", "text"), ("ce_subject", "text"), ("ce_time", "datetime")),
+    is_open=True,
+    examples=(
+        {"event_type": "com.example.shop.order-shipped"},
+        {
+            "event_type": "com.example.shop.order-shipped",
+            "source": "urn:example:shop",
+            "element_path": "order.deal_id",
+            "event_fields": {"order.parcels": "number"},
+        },
+    ),
 )
 TRIGGER_TYPES: dict[str, TriggerType] = {
-    t.name: t for t in (INVOICE_PAID, INVOICE_REFUNDED, SIGN_DOCUMENT_SIGNED, ACTIVITY_COMPLETED, WEBHOOK)
+    t.name: t for t in (INVOICE_PAID, INVOICE_REFUNDED, SIGN_DOCUMENT_SIGNED, ACTIVITY_COMPLETED, WEBHOOK, APP, EXTERNAL_EVENT)
 }
 
 LATE_LIMITS = {"internal": None, "customer": "24h", "money": "24h"}

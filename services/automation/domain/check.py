@@ -71,6 +71,8 @@ class Names:
     """Custom fields by element type, as `uf.<code>`."""
     endpoints: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     """Webhook endpoints by id: (purpose, active or what it has come to)."""
+    app_triggers: frozenset[str] = frozenset()
+    """What apps have registered, as `<app code>/<code>`."""
 
     @property
     def fields_of(self) -> Mapping[str, frozenset[str]]:
@@ -147,8 +149,7 @@ def check_trigger(text: Json, place: StageName, names: Names, paths_of: PathsOf)
         if not isinstance(checked.definition[name], bool):
             checked.find(f"/{name}", "wrong_type", f"{name} is true or false.")
     known = TRIGGER_TYPES.get(str(text.get("type")))
-    event = {f"event.{name}": kind for name, kind in known.event_fields} if known else {}
-    paths = _Paths(checked, place, names, (), (), "parallel", paths_of, event, any_event=not event)
+    paths = _Paths(checked, place, names, (), (), "parallel", paths_of, _event(checked, known), any_event=known is None or known.is_open)
     _condition(checked, "/condition", checked.definition["condition"], paths)
     _people(checked, names, acting=("responsible",))
     if known is None or place.element_type not in known.element_types:
@@ -158,6 +159,19 @@ def check_trigger(text: Json, place: StageName, names: Names, paths_of: PathsOf)
     else:
         _settings_of_trigger(checked, known, place, names)
     return checked
+
+
+def _event(checked: Checked, known: TriggerType | None) -> dict[str, str]:
+    """What conditions reach of the event, with its kinds: what the type brings, and what the trigger declares of the sender's own."""
+    own = event_fields(checked.definition["settings"]) if known is not None and known.is_open else {}
+    return {f"event.{name}": kind for name, kind in (*own.items(), *(known.event_fields if known else ()))}
+
+
+def event_fields(settings: Json) -> dict[str, str]:
+    """Kinds of the members of a foreign event that a trigger declares, by path; whatever is no kind is left out."""
+    declared = settings.get("event_fields")
+    pairs = declared.items() if isinstance(declared, dict) else ()
+    return {path: kind for path, kind in pairs if kind in catalogue.EVENT_KINDS}
 
 
 def _settings_are_a_map(checked: Checked, text: Json) -> None:
@@ -176,6 +190,15 @@ def _settings_of_trigger(checked: Checked, known: TriggerType, place: StageName,
             checked.find(f"/settings/{s.name}", "setting_required", f"{s.label[0]} is required.")
         elif value is not None:
             _setting_of_trigger(checked, s, value, place, names)
+    if known.name == "app":
+        _registered(checked, settings["app_code"], settings["code"], names)
+
+
+def _registered(checked: Checked, app: Any, code: Any, names: Names) -> None:
+    """Whether the app has registered the trigger; what is no code is found elsewhere."""
+    if isinstance(app, str) and isinstance(code, str) and f"{app}/{code}" not in names.app_triggers:
+        own = ", ".join(sorted(path.partition("/")[2] for path in names.app_triggers if path.startswith(f"{app}/"))) or "none"
+        checked.find("/settings/code", "unknown_app_trigger", f"The app {app} has registered no trigger {code}; it has {own}.")
 
 
 def _no_setting(known: RuleType | TriggerType, name: str) -> str:
@@ -527,6 +550,8 @@ def _problems(s: Setting, value: Any, place: StageName) -> list[tuple[str, str, 
             return _declared(s, value)
         case "texts" | "field_values" | "payload" if isinstance(value, dict) and value:
             return _texts(s, value)
+        case "event_fields" if isinstance(value, dict):
+            return _told(s, value)
         case _:
             found = _shape(s, value, place)
             return [] if found is None else [("", *found)]
@@ -546,6 +571,22 @@ def _texts(s: Setting, value: Json) -> list[tuple[str, str, str]]:
     if len(value) > (s.most or 50):
         return [("", "out_of_range", f"{s.name} names at most {s.most}.")]
     return [(part(name), *found) for name, text in value.items() if (found := _text(s, text, s.name, None)) is not None]
+
+
+EVENT_PATH = re.compile(r"[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63}){0,9}")
+EVENT_TYPE = re.compile(r"(?!(deals|automation|billing|scheduler|notifications)\.)[A-Za-z0-9][A-Za-z0-9._/:-]{0,199}")
+"""Types of our own services are no foreign events: what they say is heard where it belongs."""
+
+
+def _told(s: Setting, value: Json) -> list[tuple[str, str, str]]:
+    """Paths into the event with what stands there."""
+    if len(value) > (s.most or 50):
+        return [("", "out_of_range", f"{s.name} names at most {s.most}.")]
+    kinds = f"Each of {s.name} is one of {', '.join(catalogue.EVENT_KINDS)}."
+    strange = [(part(path), "wrong_type", kinds) for path, kind in value.items() if kind not in catalogue.EVENT_KINDS]
+    return strange + [
+        (part(path), "bad_path", f"{path} is no path like order.deal_id.") for path in value if not EVENT_PATH.fullmatch(str(path))
+    ]
 
 
 def _is_text(s: Setting, value: Any) -> tuple[str, str] | None:
@@ -581,6 +622,14 @@ def _shape(s: Setting, value: Any, place: StageName) -> tuple[str, str] | None:
         case "code":
             fits = isinstance(value, str) and CODE.fullmatch(value) is not None
             return None if fits else ("bad_code", f"{s.name} is a code like shop-order-shipped.")
+        case "event_type":
+            fits = isinstance(value, str) and EVENT_TYPE.fullmatch(value) is not None
+            return None if fits else ("bad_event_type", f"{s.name} is a type like com.example.shop.order-shipped, and none of ours.")
+        case "event_path":
+            fits = isinstance(value, str) and EVENT_PATH.fullmatch(value) is not None
+            return None if fits else ("bad_path", f"{s.name} is a path like order.deal_id.")
+        case "event_fields":
+            return "wrong_type", f"{s.name} maps paths to kinds of values."
         case "customers":
             known = value in ("none", "all", "primary") or (isinstance(value, str) and value.startswith("contact:"))
             return None if known else ("wrong_type", f"{s.name} is none, all, primary or contact:<id>.")

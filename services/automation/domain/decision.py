@@ -31,6 +31,11 @@ def decision_id(source_event_id: str, element_id: str) -> str:
     return derived(source_event_id, element_id)
 
 
+def foreign_decision_id(source: str, event_id: str, element_id: str) -> str:
+    """The same for another program's event, whose id is any text and unique only with its source."""
+    return derived(element_id, f"event/{source}\n{event_id}")
+
+
 def unlinked_id(invoice_id: str, trigger_type: str, epoch: int) -> str:
     """Of an invoice that has no deal: the link names invoice and paid epoch, and finds the decision without looking it up."""
     return derived(invoice_id, f"unlinked/{trigger_type}/{epoch}")

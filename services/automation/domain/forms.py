@@ -11,6 +11,7 @@ from typing import Any
 from services.automation.domain import condition, words
 from services.automation.domain.callback import TYPES
 from services.automation.domain.catalogue import (
+    EVENT_KINDS,
     LONGEST_SOURCE,
     TARGETS,
     RuleType,
@@ -26,6 +27,8 @@ OFFSET = r"^\s*\d{1,9}(mo|min|w|d|h|s)(\s+\d{1,9}(mo|min|w|d|h|s))*\s*$"
 LOCAL_TIME = r"^([01]\d|2[0-3]):[0-5]\d$"
 CODE = r"^[a-z0-9][a-z0-9-]{0,62}$"
 SLUG = r"^[a-z][a-z0-9_]{0,62}$"
+EVENT_TYPE = r"^(?!(deals|automation|billing|scheduler|notifications)\.)[A-Za-z0-9][A-Za-z0-9._/:-]{0,199}$"
+EVENT_PATH = r"^[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63}){0,9}$"
 PLACEHOLDER = r"\{[{%]"
 STAGE = r"^[a-z0-9][a-z0-9-]{0,62}/[a-z0-9][a-z0-9-]{0,62}$"
 NO_JSON: Json = {}
@@ -177,6 +180,13 @@ def _shape(s: Setting, choices: Sequence[str]) -> Json:
             return {"anyOf": [PERCENT, AMOUNT]}
         case "code":
             return {"type": "string", "pattern": CODE}
+        case "event_type":
+            return {"type": "string", "pattern": EVENT_TYPE}
+        case "event_path":
+            return {"type": "string", "pattern": EVENT_PATH}
+        case "event_fields":
+            kinds = _choice_of(EVENT_KINDS, words.KINDS)
+            return {"type": "object", "maxProperties": s.most, "propertyNames": {"pattern": EVENT_PATH}, "additionalProperties": kinds}
         case _:
             return _people(s) or _text(1 if s.required else 0)
 

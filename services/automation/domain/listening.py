@@ -4,9 +4,11 @@ A further type is an entry in the catalogue, a function here, and a line in subs
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Protocol
 
+from services.automation.domain.card import inside
 from services.automation.domain.definition import Trigger
 from shared.es.aggregate import Json
 
@@ -19,6 +21,9 @@ class Happened(Protocol):
 
     @property
     def facts(self) -> Json: ...
+
+    @property
+    def element_id(self) -> str | None: ...
 
 
 Listens = Callable[[Trigger, Happened], bool]
@@ -98,10 +103,33 @@ def _to_its_code(trigger: Trigger, happened: Happened) -> bool:
     return bool(happened.facts.get("code") == trigger.settings.get("code"))
 
 
+def _to_its_app(trigger: Trigger, happened: Happened) -> bool:
+    return _to_its_code(trigger, happened) and bool(happened.facts.get("app_code") == trigger.settings.get("app_code"))
+
+
+def _to_its_type(trigger: Trigger, happened: Happened) -> bool:
+    """The type and source it names, of the element that the event names where this trigger looks for it."""
+    wanted, facts = trigger.settings, happened.facts
+    is_meant = happened.source_type == wanted.get("event_type") and wanted.get("source") in (None, facts.get("ce_source"))
+    return is_meant and happened.element_id == element_named(wanted, facts)
+
+
+_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+def element_named(settings: Json, facts: Json) -> str | None:
+    """The element's id at `element_path` of a foreign event, else at the end of its subject. None: no id stands there."""
+    path = settings.get("element_path")
+    told = str(inside(facts, path) if path else facts.get("ce_subject")).rpartition("/")[2].lower()
+    return told if _ID.fullmatch(told) else None
+
+
 LISTENS: dict[str, Listens] = {
     "invoice_paid": _to_payments,
     "invoice_refunded": _of_invoices_meant,
     "sign_document_signed": _to_anything,
     "activity_completed": _to_completions,
     "webhook": _to_its_code,
+    "app": _to_its_app,
+    "external_event": _to_its_type,
 }

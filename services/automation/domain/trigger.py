@@ -63,8 +63,21 @@ class InvalidateTrigger:
     detail: str
 
 
+@dataclass(frozen=True, slots=True)
+class RotateSecret:
+    """Of a webhook trigger: the next one; the one before is good until the next rotation (G48)."""
+
+
 TriggerCommand = (
-    DraftTrigger | EditTrigger | PublishTrigger | DisableTrigger | EnableTrigger | MoveTrigger | DeleteTrigger | InvalidateTrigger
+    DraftTrigger
+    | EditTrigger
+    | PublishTrigger
+    | DisableTrigger
+    | EnableTrigger
+    | MoveTrigger
+    | DeleteTrigger
+    | InvalidateTrigger
+    | RotateSecret
 )
 
 
@@ -117,6 +130,13 @@ class TriggerInvalidated:
     detail: str
 
 
+@dataclass(frozen=True, slots=True)
+class SecretRotated:
+    """Only its number: secrets are derived and stored nowhere."""
+
+    number: int
+
+
 TriggerEvent = (
     TriggerDrafted
     | TriggerEdited
@@ -126,6 +146,7 @@ TriggerEvent = (
     | TriggerMoved
     | TriggerDeleted
     | TriggerInvalidated
+    | SecretRotated
 )
 
 
@@ -142,6 +163,11 @@ class DefinedTrigger:
     definition: Json | None = None
     references: Json = field(default_factory=dict)
     invalid: tuple[str, str] | None = None
+    secret_number: int = 1
+
+    @property
+    def has_secret(self) -> bool:
+        return self.latest.get("type") == "webhook"
 
     @property
     def latest(self) -> Json:
@@ -182,6 +208,10 @@ def decide(trigger: DefinedTrigger, command: TriggerCommand) -> Sequence[Trigger
             return [TriggerMoved(position)] if position != trigger.position else []
         case DeleteTrigger():
             return [TriggerDeleted()]
+        case RotateSecret():
+            if not trigger.has_secret:
+                raise Rejected("no_secret", "Only a webhook trigger has a secret.")
+            return [SecretRotated(trigger.secret_number + 1)]
         case _:
             assert_never(command)
 
@@ -234,6 +264,8 @@ def evolve(trigger: DefinedTrigger, event: TriggerEvent) -> DefinedTrigger:
             return replace(trigger, state="deleted")
         case TriggerInvalidated(code=code, detail=detail):
             return replace(trigger, invalid=(code, detail))
+        case SecretRotated(number=number):
+            return replace(trigger, secret_number=number)
         case _:
             assert_never(event)
 
@@ -252,5 +284,6 @@ TRIGGER: Aggregate[DefinedTrigger, TriggerCommand, TriggerEvent] = Aggregate(
         TriggerMoved,
         TriggerDeleted,
         TriggerInvalidated,
+        SecretRotated,
     ),
 )

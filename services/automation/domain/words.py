@@ -67,6 +67,8 @@ TRIGGER_TYPES = {
     "sign_document_signed": Words("Document signed", "Dokument unterschrieben"),
     "activity_completed": Words("Activity completed", "Aktivität abgeschlossen"),
     "webhook": Words("Incoming webhook", "Eingehender Webhook"),
+    "app": Words("Trigger of an app", "Auslöser einer App"),
+    "external_event": Words("External event", "Externes Ereignis"),
 }
 MEMBERS = {
     "id": Words("Short name", "Kurzname"),
@@ -151,6 +153,11 @@ SETTINGS = {
     "threshold": Words("From a part of the amount", "Ab einem Teil des Betrags"),
     "also_automatic": Words("Also when it was completed automatically", "Auch wenn sie automatisch abgeschlossen wurde"),
     "code": Words("Code", "Code"),
+    "app_code": Words("Code of the app", "Code der App"),
+    "event_type": Words("Type of the event", "Typ des Ereignisses"),
+    "source": Words("Only from this source", "Nur von dieser Quelle"),
+    "element_path": Words("Where the element's id stands", "Wo die Id des Elements steht"),
+    "event_fields": Words("What the event brings", "Was das Ereignis mitbringt"),
 }
 
 _ADDRESS_TYPES = {
@@ -315,6 +322,10 @@ EVENT_FIELDS = {
     "by": Words("Completed by", "Abgeschlossen durch"),
     "completed_at": Words("Completed at", "Abgeschlossen am"),
     "responsible_id": Words("Responsible person of the activity", "Verantwortliche Person der Aktivität"),
+    "ce_type": Words("Type of the event", "Typ des Ereignisses"),
+    "ce_source": Words("Source of the event", "Quelle des Ereignisses"),
+    "ce_subject": Words("Subject of the event", "Gegenstand des Ereignisses"),
+    "ce_time": Words("Time of the event", "Zeit des Ereignisses"),
 }
 
 # ------------------------------------------------------------------------------------------------ fields and comparisons
@@ -447,6 +458,9 @@ FINDINGS = {
     "rule_type_retired": Words("This type of rule is not offered any more.", "Dieser Regeltyp wird nicht mehr angeboten."),
     "type_not_for_element": Words("This type is not for this kind of element.", "Dieser Typ ist nicht für diese Art von Element."),
     "target_not_offered": Words("This cannot be created from the element.", "Das kann aus dem Element nicht erstellt werden."),
+    "bad_event_type": Words("This is no type of a foreign event.", "Das ist kein Typ eines fremden Ereignisses."),
+    "bad_path": Words("This is no path into an event.", "Das ist kein Pfad in ein Ereignis."),
+    "unknown_app_trigger": Words("The app has registered no such trigger.", "Die App hat keinen solchen Auslöser angemeldet."),
     "bad_code": Words("This is no valid short name.", "Das ist kein gültiger Kurzname."),
     "duplicate_id": Words("The short name is taken.", "Der Kurzname ist vergeben."),
     "unknown_pipeline": Words("There is no such pipeline.", "Diese Pipeline gibt es nicht."),

@@ -35,6 +35,7 @@ class World:
     rules: Sequence[Row]
     triggers: Sequence[Row]
     endpoints: Sequence[Row] = ()
+    app_triggers: Sequence[Row] = ()
 
 
 def names_of(world: World, new_values: Mapping[str, tuple[str, str, str]] | None = None, rules: Mapping[str, str] | None = None) -> Names:
@@ -56,6 +57,7 @@ def names_of(world: World, new_values: Mapping[str, tuple[str, str, str]] | None
         {**_rules_by_path(world), **(rules or {})},
         _forms(world.field_sets),
         {row["id"]: (row["purpose"], row["state"]) for row in world.endpoints},
+        frozenset(row["path"] for row in world.app_triggers),
     )
 
 

@@ -82,6 +82,9 @@ TAKES = {
     "room": "code of a room",
     "customers": "`none`, `primary`, `all`, `contact:<id>`",
     "code": "a code",
+    "event_type": "type of a CloudEvent",
+    "event_path": "a path like `order.deal_id`",
+    "event_fields": "map of paths to kinds",
     "scope": "`any`, `all_open`, `created_by:<pipeline>/<stage>#<rule id>`",
     "threshold": '`"30%"`, `{ amount: "50.00", currency: EUR }`',
 }
@@ -167,13 +170,24 @@ TEMPLATE = ("first_name", "last_name", "iban")
 """Fields of the details template `person`."""
 ROOMS = ("big",)
 ENDPOINT = "0195d1c0-0000-7000-8000-000000000001"
+APP_TRIGGERS = (("phone", "call-ended"),)
+"""App and code of what apps have registered."""
 
 
 def planned(text: str) -> Planned:
     """What a text would change where there are no rules yet, with every finding."""
     new_id = count(1)
     world = World(
-        _pipelines(), _people(), (), _field_sets(), [{"code": r, "id": r, "retired": False} for r in ROOMS], (), (), (), _endpoints()
+        _pipelines(),
+        _people(),
+        (),
+        _field_sets(),
+        [{"code": r, "id": r, "retired": False} for r in ROOMS],
+        (),
+        (),
+        (),
+        _endpoints(),
+        [{"path": "/".join(named)} for named in APP_TRIGGERS],
     )
     return plan_of(documents_of(text), world, "1", lambda: UUID(int=next(new_id)))
 

@@ -42,6 +42,7 @@ NAMES = Names(
         id_of("off"): ("rule", "disabled"),
         id_of("stream"): ("stream", "active"),
     },
+    app_triggers=frozenset(("phone/call-ended",)),
     forms={
         "deal": {
             "uf.meeting": FieldType("date"),
@@ -251,6 +252,34 @@ def test_a_stage_has_at_most_fifty_rules() -> None:
         (
             {"type": "invoice_paid", "settings": {"scope": "created_by:installation/planning#inv"}},
             {("/settings/scope", "trigger_other_pipeline")},
+        ),
+        ({"type": "sign_document_signed", "settings": {"scope": "any"}}, {("/settings/scope", "setting_unknown")}),
+        ({"type": "activity_completed", "settings": {"also_automatic": "yes"}}, {("/settings/also_automatic", "wrong_type")}),
+        ({"type": "app", "settings": {"app_code": "phone", "code": "call-ended"}}, set()),
+        ({"type": "app", "settings": {"app_code": "phone", "code": "gone"}}, {("/settings/code", "unknown_app_trigger")}),
+        ({"type": "external_event"}, {("/settings/event_type", "setting_required")}),
+        ({"type": "external_event", "settings": {"event_type": "billing.InvoicePaid.v1"}}, {("/settings/event_type", "bad_event_type")}),
+        (
+            {
+                "type": "external_event",
+                "settings": {"event_type": "com.example.x", "event_fields": {"order.total": "number"}},
+                "condition": {
+                    "all": [{"field": "event.order.total", "op": "gt", "value": 5}, {"field": "event.ce_subject", "op": "empty"}]
+                },
+            },
+            set(),
+        ),
+        (
+            {
+                "type": "webhook",
+                "settings": {"code": "x", "event_fields": {"day": "date"}},
+                "condition": {"field": "event.day", "op": "contains", "value": "5"},
+            },
+            {("/condition/op", "operator_not_for_type")},
+        ),
+        (
+            {"type": "webhook", "settings": {"code": "x", "event_fields": {"a b": "text", "c": "coffee"}}},
+            {("/settings/event_fields/a b", "bad_path"), ("/settings/event_fields/c", "wrong_type")},
         ),
         ({"type": "invoice_paid", "allow_back": "yes"}, {("/allow_back", "wrong_type")}),
         ({"type": "invoice_paid", "condition": {"field": "event.gone", "op": "eq", "value": 1}}, {("/condition/field", "unknown_path")}),

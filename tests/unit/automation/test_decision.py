@@ -233,6 +233,43 @@ def test_a_called_trigger_is_the_one_with_the_code() -> None:
         assert isinstance(done.events[-1], MoveAsked) is moves
 
 
+OUTSIDE = {"order": {"deal_id": DEAL.upper(), "total": 12}, "ce_subject": f"deal/{DEAL}", "ce_source": "urn:shop"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "facts", "moves"),
+    [
+        ({}, OUTSIDE, True),
+        ({"source": "urn:shop"}, OUTSIDE, True),
+        ({"source": "urn:other"}, OUTSIDE, False),
+        ({"element_path": "order.deal_id"}, OUTSIDE | {"ce_subject": None}, True),
+        ({"element_path": "order.gone"}, OUTSIDE, False),
+        ({}, OUTSIDE | {"ce_subject": "deal/other"}, False),
+        ({"event_type": "com.example.else"}, OUTSIDE, False),
+    ],
+)
+def test_a_foreign_event_counts_for_the_element_it_names(settings: dict[str, Any], facts: dict[str, Any], moves: bool) -> None:
+    own = trigger(type="external_event", settings={"event_type": "com.example.shipped", **settings})
+    command = hear(situation(own), trigger_type="external_event", facts=facts)
+    done = FRESH.when(replace(command, source_type="com.example.shipped"))
+    assert isinstance(done.events[-1], MoveAsked) is moves
+
+
+def test_a_condition_reads_inside_a_foreign_event() -> None:
+    large = trigger(
+        type="external_event", settings={"event_type": "x"}, condition={"field": "event.order.total", "op": "eq", "value": "12"}
+    )
+    done = FRESH.when(replace(hear(situation(large), trigger_type="external_event", facts=OUTSIDE), source_type="x"))
+    assert isinstance(done.events[-1], MoveAsked)
+
+
+def test_an_apps_trigger_is_the_one_with_app_and_code() -> None:
+    own = trigger(type="app", settings={"app_code": "phone", "code": "ended"})
+    for app, code, moves in (("phone", "ended", True), ("phone", "begun", False), ("fax", "ended", False)):
+        done = FRESH.when(hear(situation(own), trigger_type="app", facts={"app_code": app, "code": code}))
+        assert isinstance(done.events[-1], MoveAsked) is moves
+
+
 def test_every_trigger_type_listens_to_something() -> None:
     assert LISTENS.keys() == TRIGGER_TYPES.keys()
 

@@ -27,7 +27,12 @@ from tests.unit.automation.made import SETTINGS
 from tests.unit.automation.test_check import FRESH, LINK, NAMES, WON, anything, checked
 
 TYPES: dict[str, RuleType | TriggerType] = {**RULE_TYPES, **TRIGGER_TYPES}
-NEEDED: dict[str, dict[str, Any]] = {"send_email": {"body": "Hello"}, "webhook": {"code": "x"}}
+NEEDED: dict[str, dict[str, Any]] = {
+    "send_email": {"body": "Hello"},
+    "webhook": {"code": "x"},
+    "app": {"app_code": "phone", "code": "call-ended"},
+    "external_event": {"event_type": "com.example.shipped"},
+}
 """What `SETTINGS` of the house cannot be used for here: it names an output of another rule."""
 
 
@@ -142,6 +147,9 @@ WRONG: dict[str, list[Any]] = {
     "room": [5, ["big"]],
     "customers": ["some", 5, ["all"]],
     "code": ["Not A Code", 5, "-x"],
+    "event_type": ["", "two words", "deals.StageChanged.v1", "x" * 201, 5],
+    "event_path": ["", "a..b", "a b", ".".join("abcdefghijk"), 5],
+    "event_fields": [{"a": "coffee"}, {"a b": "text"}, {"a": 5}, ["a"], {str(n): "text" for n in range(51)}],
     "scope": ["some", 5, "created_by:", "created_by:sales"],
     "threshold": ["30", "a lot", 30, {}, "0%", "120%", {"amount": -50}, {"amount": "0"}, {"amount": "5", "currency": "euro"}, {"x": 1}],
 }
