@@ -58,4 +58,4 @@ class Clocks:
             return NOBODY
         rows = await raw.fetch(load_sql("messaging", "clocks"), sorted(unsure))
         self._productive |= {row["tenant"] for row in rows if row["rehearsal"] is False}
-        return {row["tenant"]: row["stands_at"] for row in rows if row["stands_at"] is not None}
+        return {row["tenant"]: row["stands_at"] for row in rows if row["stands_at"] is not None and row["rehearsal"] is not False}

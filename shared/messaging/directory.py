@@ -78,12 +78,14 @@ def own_directory() -> Directory:
 def replicated_directory(
     registered: type[Contract], suspended: type[Contract], resumed: type[Contract], issued: type[Contract], revoked: type[Contract]
 ) -> Directory:
-    """For everybody else: the two replicas, from the five contracts that deals publishes."""
+    """For everybody else: the two replicas, from the five contracts that deals publishes.
+
+    Whether a tenant rehearses is fixed with the first that is heard of it."""
     tenants = Replica(
         TENANTS,
         TenantRow,
         {
-            registered: lambda row, e: TenantRow(e.name, e.language, e.zone, e.rehearsal, False),
+            registered: lambda row, e: TenantRow(e.name, e.language, e.zone, row.rehearsal if row else e.rehearsal, False),
             suspended: lambda row, e: row and replace(row, suspended=True),
             resumed: lambda row, e: row and replace(row, suspended=False),
         },

@@ -24,9 +24,13 @@ THERE = PRIMARY + timedelta(days=180)
 SYSTEM = Origin(kind="system")
 
 
-def registered(mailbag: toy.Mailbag, *, rehearsal: bool, tenant: UUID = toy.TENANT) -> KafkaRecord:
+def again(mailbag: toy.Mailbag, *, rehearsal: bool, tenant: UUID = toy.TENANT) -> KafkaRecord:
+    return registered(mailbag, rehearsal=rehearsal, tenant=tenant, sequence=2)
+
+
+def registered(mailbag: toy.Mailbag, *, rehearsal: bool, tenant: UUID = toy.TENANT, sequence: int = 1) -> KafkaRecord:
     body = deals.TenantRegistered(origin=SYSTEM, tenant_id=str(tenant), name="Acme", language="de", zone="UTC", rehearsal=rehearsal)
-    return mailbag.record(body, subject=f"tenant/{tenant}", sequence=1, tenant=tenant)
+    return mailbag.record(body, subject=f"tenant/{tenant}", sequence=sequence, tenant=tenant)
 
 
 def moved(mailbag: toy.Mailbag, to: datetime, sequence: int = 1) -> KafkaRecord:
@@ -80,6 +84,17 @@ async def test_one_batch_holds_tenants_of_either_kind(kit: Kit, mailbag: toy.Mai
 async def test_an_old_news_of_the_clock_changes_nothing(kit: Kit, mailbag: toy.Mailbag) -> None:
     await heard(kit, registered(mailbag, rehearsal=True), moved(mailbag, THERE, sequence=2), moved(mailbag, PRIMARY, sequence=1))
     assert await kit.prepared.clocks.now(kit.database, toy.TENANT) == THERE
+
+
+async def test_no_message_makes_a_productive_tenant_rehearse_nor_a_rehearsal_productive(kit: Kit, mailbag: toy.Mailbag) -> None:
+    await heard(kit, registered(mailbag, rehearsal=False), registered(mailbag, rehearsal=True, tenant=toy.OTHER_TENANT))
+    await heard(kit, again(mailbag, rehearsal=True), again(mailbag, rehearsal=False, tenant=toy.OTHER_TENANT), moved(mailbag, THERE))
+    async with kit.database.raw() as raw:
+        rows = await raw.fetch("select tenant, rehearsal, version from tenants_v1 order by tenant")
+    assert [(row["rehearsal"], row["version"]) for row in rows] == [(False, 2), (True, 2)]
+    fresh = replace(kit, prepared=prepare(toy.SERVICE))
+    await heard(fresh, put(mailbag, "a", at=THERE))
+    assert await times(kit) == {"jar-a": PRIMARY}
 
 
 class Asked:

@@ -223,6 +223,19 @@ async def test_a_revoked_key_opens_nothing(house: House, anna: httpx.AsyncClient
     assert [k["id"] for k in (await anna.get("/v1/credentials?revoked=true")).json()["items"]] == [issued["id"]]
 
 
+async def test_nobody_makes_a_productive_tenant_rehearse_nor_a_rehearsal_productive(house: House, anna: httpx.AsyncClient) -> None:
+    for rehearsal in (True, False):
+        new = await made(anna, "/v1/tenants", name="Gamma", zone="Europe/Berlin", rehearsal=rehearsal)
+        path = f"/v1/tenants/{new['id']}"
+        again = await anna.post("/v1/tenants", json={"id": new["id"], "name": "Gamma", "zone": "Europe/Berlin", "rehearsal": not rehearsal})
+        assert (again.status_code, again.json()["code"]) == (409, "id_taken")
+        for verb in ("PATCH", "PUT", "DELETE"):
+            assert (await anna.request(verb, path, json={"rehearsal": not rehearsal}, headers={"If-Match": "*"})).status_code == 405
+        for verb in ("suspensions", "resumptions"):
+            assert (await anna.post(f"{path}/{verb}", json={"rehearsal": not rehearsal})).status_code in (200, 422)
+        assert (await anna.get(path)).json()["rehearsal"] is rehearsal
+
+
 async def test_the_operator_registers_suspends_and_resumes_tenants(house: House, anna: httpx.AsyncClient) -> None:
     new = await made(anna, "/v1/tenants", name="Beta", zone="Europe/Berlin", rehearsal=True)
     assert [t["name"] for t in (await anna.get("/v1/tenants?sort=name")).json()["items"]] == ["Acme", "Beta"]

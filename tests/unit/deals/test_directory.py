@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
-from typing import Any
+from itertools import permutations
+from typing import Any, get_args
 
 import pytest
 
@@ -39,6 +41,7 @@ from services.deals.domain.tenant import (
     RegisterTenant,
     ResumeTenant,
     SuspendTenant,
+    TenantCommand,
     TenantRegistered,
     TenantResumed,
     TenantSuspended,
@@ -182,6 +185,19 @@ def test_an_employee_needs_name_address_and_zone() -> None:
 
 
 ACME = TenantRegistered(OLAF, "Acme", "de", "Europe/Berlin", False, ANNA_DID)
+
+
+@pytest.mark.parametrize("rehearsal", [True, False])
+def test_whether_a_tenant_rehearses_is_fixed_whatever_is_asked_of_it(rehearsal: bool) -> None:
+    tenant = given(TENANT, replace(ACME, rehearsal=rehearsal)).state
+    again = RegisterTenant(OLAF, "Acme", "de", "UTC", not rehearsal, ANNA_DID)
+    asked: tuple[TenantCommand, ...] = (again, SuspendTenant(ANNA_DID), ResumeTenant(ANNA_DID))
+    assert {type(command) for command in asked} == set(get_args(TenantCommand))
+    for first, second in permutations(asked, 2):
+        for command in (first, second):
+            with suppress(Rejected):
+                tenant = TENANT.fold(TENANT.decide(tenant, command), tenant)
+            assert tenant.rehearsal is rehearsal
 
 
 def test_a_tenant_is_suspended_and_resumed() -> None:
