@@ -146,7 +146,8 @@ class Cast(NamedTuple):
     shadows: tuple[Ready, ...] = ()
 
 
-OUT_OF_FORCE = {"disabled": "disabled", "deleted": "deleted", "invalid": "disabled"}
+OUT_OF_FORCE = {"disabled": "disabled", "deleted": "deleted"}
+"""What has become invalid starts no runs; those that wait go on, and fail with what is missing: `target_missing` (D59)."""
 
 
 class StageRules:

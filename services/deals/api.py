@@ -37,7 +37,7 @@ from services.deals.domain.lead import LEAD
 from services.deals.domain.origin import Origin
 from services.deals.domain.pipeline import PIPELINE, Stage
 from services.deals.domain.tenant import TENANT
-from services.deals.replicas import REFUSALS, TIMELINE
+from services.deals.replicas import ACTING, REFUSALS, TIMELINE
 from services.deals.settings import settings, storage_settings
 from services.deals.storage import Incoming, Storage, StorageTrouble
 from shared.es.aggregate import Aggregate
@@ -547,6 +547,11 @@ LINES = Table(
 """Our own lines and those of others as one table: the name of a common table expression."""
 
 
+ACTS = ACTING.table.c
+WHOSE_DOING = select(ACTS.name).where(ACTS.id == LINES.c.origin["id"].astext).scalar_subquery().label("by")
+"""The name of the rule or trigger that a line comes from."""
+
+
 @dataclass(frozen=True, slots=True)
 class TimelineFilter:
     kinds: str | None = None
@@ -571,10 +576,10 @@ async def timeline_of(door: Door, table: Table, id: UUID, paging: Paging, by: Ti
     language = await language_of(door, table, id)
     f = filters.Filters(LINES, asdict(by))
     conditions = [*f.texts(kinds="kind"), *f.within("at", "at", filters.instant)]
-    query = select(LINES).where(*conditions).add_cte(lines_of(id).cte("lines"))
+    query = select(LINES, WHOSE_DOING).where(*conditions).add_cte(lines_of(id).cte("lines"))
 
     def line(row: Mapping[str, Any]) -> dict[str, Any]:
-        told = {"title": timeline.title(row["what"], row["facts"], language)}
+        told = {"by": row["by"], "title": timeline.title(row["what"], row["facts"], language, row["by"])}
         return {**{name: row[name] for name in ("id", "at", "kind", "what", "actor", "origin", "facts", "ref")}, **told}
 
     return await door.listed(query, paging, sort=(LINES.c.at,), shown=line)

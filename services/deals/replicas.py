@@ -5,6 +5,7 @@ Keyed by message id, so a repeated or republished message adds nothing."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -13,11 +14,11 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from shared.contracts import automation, billing, deals, notifications, scheduler
 from shared.contracts.common import Money
-from shared.es.view import Row, history_table
+from shared.es.view import Row, history_table, state_table
 from shared.messaging.contract import Contract
 from shared.messaging.directory import rehearsal_clocks
 from shared.messaging.envelope import Message
-from shared.messaging.replica import HistoryReplica
+from shared.messaging.replica import HistoryReplica, Replica
 
 TIMELINE = history_table(
     "timeline_v1",
@@ -215,8 +216,22 @@ def refused(message: Message[deals.CommandRejected]) -> Iterable[Row]:
     }
 
 
+@dataclass(frozen=True, slots=True)
+class Acting:
+    """What people call a rule or trigger, so that a line of the timeline can say whose doing it was (S35)."""
+
+    name: str
+
+
+ACTING: Replica[Acting] = Replica(
+    state_table("acting_v1", Column("name", Text, nullable=False)),
+    Acting,
+    {automation.RulePublished: lambda row, e: Acting(e.name), automation.TriggerPublished: lambda row, e: Acting(e.name)},
+)
+
 REPLICAS = (
     HistoryReplica(TIMELINE, {**BILLING, **OTHERS}),
+    ACTING,
     HistoryReplica(REFUSALS, {deals.CommandRejected: refused}),
     rehearsal_clocks(scheduler.RehearsalClockMoved),
 )

@@ -84,7 +84,7 @@ class Rollout(Value):
 
 
 class RulePublished(Fact, type="automation.RulePublished.v1", topic=EVENTS, key=("rule_id",)):
-    """A version of a rule is in force. `waiting`: keep, migrate, cancel; `past`: run, drop. Heard by automation, outside."""
+    """A version of a rule is in force. `waiting`: keep, migrate, cancel; `past`: run, drop. Heard by automation, deals, outside."""
 
     rule_id: Uuid
     version: int
@@ -148,7 +148,7 @@ class TriggerFact(Fact):
 
 
 class TriggerPublished(TriggerFact, type="automation.TriggerPublished.v1", topic=EVENTS, key=("trigger_id",)):
-    """A version of a trigger is in force. Heard by outside."""
+    """A version of a trigger is in force. Heard by deals, outside."""
 
 
 class TriggerDisabled(TriggerFact, type="automation.TriggerDisabled.v1", topic=EVENTS, key=("trigger_id",)):

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -141,6 +141,7 @@ class World:
         self._crashes: random.Random | None = None
         self._statements = 0
         self._results = 0
+        self._noted: set[str] = set()
         self._deaths: Deaths | None = None
         self.died: Counter[str] = Counter()
         """How often each service was killed."""
@@ -196,9 +197,10 @@ class World:
 
     async def settle(self) -> None:
         """Until every outbox is empty, every message handled, every effect told, every due timer fired."""
+        restless = set(self.inhabitants)
         for _ in range(MOST_ROUNDS):
-            moved = [await self._round(i) for i in self._in_turn()]
-            if not any(moved):
+            restless = {i.name for i in self._in_turn() if self._may_move(i, restless) and await self._round(i)}
+            if not restless and not self._noted:
                 return
         raise AssertionError(f"the world did not settle within {MOST_ROUNDS} rounds; last: {self.trace()[-20:]}")
 
@@ -206,7 +208,13 @@ class World:
         everyone = list(self.inhabitants.values())
         return everyone if self._order is None else self._order.sample(everyone, len(everyone))
 
+    def _may_move(self, inhabitant: Inhabitant, restless: set[str]) -> bool:
+        """One that did nothing in the last round has nothing to do in this one, unless something has reached it since."""
+        reached = bool(inhabitant.backlog) or inhabitant.away > 0 or inhabitant.name in self._noted
+        return reached or inhabitant.name in restless
+
     async def _round(self, inhabitant: Inhabitant) -> bool:
+        self._noted.discard(inhabitant.name)
         if inhabitant.away:
             self._come_back(inhabitant)
             return True
@@ -249,9 +257,15 @@ class World:
         sleep = await loop.step()
         return self._results > before or sleep <= timedelta()
 
-    def note(self, done: BatchResult) -> None:
-        """What every kit here calls when a batch is through; nobody has to be woken, everything is polled."""
-        self._results += len(done.results)
+    def noting(self, service: str) -> Callable[[BatchResult], None]:
+        """What a kit here calls when a batch is through; nobody has to be woken, everything is polled."""
+
+        def note(done: BatchResult) -> None:
+            self._results += len(done.results)
+            if done.results:
+                self._noted.add(service)
+
+        return note
 
     # ---- the loop in Kafka's place
 
@@ -299,9 +313,19 @@ class World:
     def _come_back(self, inhabitant: Inhabitant) -> None:
         inhabitant.away -= 1
         if not inhabitant.away:
-            kit = inhabitant.kit
-            inhabitant.kit = Kit(kit.service, inhabitant.database, prepare(kit.service), self.note)
-            inhabitant.loops = loops_of(inhabitant.kit)
+            self._start(inhabitant)
+
+    def _start(self, inhabitant: Inhabitant) -> None:
+        """With nothing in memory."""
+        kit = inhabitant.kit
+        inhabitant.kit = Kit(kit.service, inhabitant.database, prepare(kit.service), self.noting(kit.service.name))
+        inhabitant.loops = loops_of(inhabitant.kit)
+
+    async def restart(self) -> None:
+        """Every service ends when nothing moves any more, and starts again."""
+        await self.settle()
+        for inhabitant in self.inhabitants.values():
+            self._start(inhabitant)
 
     async def _handle(self, inhabitant: Inhabitant, records: Sequence[KafkaRecord]) -> None:
         """A service that lost its database takes the same records again, as after a restart."""
@@ -382,7 +406,7 @@ async def _settle_in(world: World, databases: Databases, service: Service) -> In
     url = await databases.migrated_database(service)
     database = BreakableDatabase(url, service.name)
     database.clock = lambda primary: world.now
-    kit = Kit(service, database, prepare(service), world.note)
+    kit = Kit(service, database, prepare(service), world.noting(service.name))
     return Inhabitant(kit, database, url, loops_of(kit))
 
 

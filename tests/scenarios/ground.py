@@ -8,6 +8,7 @@ import asyncio
 import base64
 import hmac
 import json
+import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -83,6 +84,10 @@ class Ground:
         assert found.get("next_cursor") is None, path
         return list(found["items"])
 
+    async def items_of(self, service: str, path: str, **query: Any) -> list[Any]:
+        """Of a list that comes whole."""
+        return list((await self.look(service, path, **query))["items"])
+
     async def change(self, service: str, path: str, body: Any, *, by: str = "anna", method: str = "PATCH") -> Any:
         """What PATCH, PUT or DELETE answers, on the version that is there now."""
         door = self.door(service, by)
@@ -130,6 +135,13 @@ class Ground:
         await self.put("deals", f"/v1/{kind}/{element or self.cast['D']}/stage-changes", {"stage_id": target}, by=by)
         await self.settle()
 
+    async def arrive(self, stage: str, title: str = "Roof 2026", **own: Any) -> str:
+        """A new deal like D that comes to a stage from the first one; then everything that follows."""
+        deal = await self.deal(title, **own)
+        await self.settle()
+        await self.move(stage, deal)
+        return deal
+
     async def apply(self, text: str, *, waiting: str = "keep", by: str = "olaf", prune: bool = False) -> None:
         """Rules as text, published."""
         plan = await self.put("automation", "/v1/rule-sets/plans", {"text": text, "prune": prune}, by=by)
@@ -148,6 +160,18 @@ class Ground:
         """The provider reports money for an invoice; then everything that follows."""
         answer = await self.report("payment.succeeded", payment, amount, currency, invoice_id=invoice, **own)
         assert answer.is_success, answer.text
+        await self.settle()
+
+    async def pay_by_link(self, url: str, *, twice: bool = False) -> None:
+        """As a customer: the page, the provider's form, its button; `twice`: the provider reports it two times."""
+        browser = self.door("billing", "nobody")
+        assert (await browser.get(url)).status_code == 200
+        begun = await browser.post(f"{url}/checkouts", data={"attempt": "1"}, follow_redirects=True)
+        form = re.search(r'action="([^"]+)"', begun.text)
+        assert form is not None, begun.text
+        wish = {"button": "pay", "attempt": "1"} | ({"twice": "on"} if twice else {})
+        paid = await browser.post(str(begun.url.join(form[1])), data=wish)
+        assert paid.status_code < 400, paid.text
         await self.settle()
 
     async def report(
@@ -186,7 +210,8 @@ class Ground:
         [said] = await self.said(name, about=about)
         return said
 
-    async def mails(self, to: str = "") -> list[Mail]:
+    async def mails(self, to: str = "example.org") -> list[Mail]:
+        """To customers, unless somebody else is named."""
         return [mail for mail in await self.place.mails(self.tenant) if to in mail.to]
 
     async def show(self, deal: str | None = None) -> Any:
@@ -208,9 +233,11 @@ class Ground:
         return await self.items("notifications", "/v1/feed", employee_id=self.cast[person])
 
     async def runs(self, rule: str, element: str | None = None) -> list[Any]:
-        """Every run of the rule with this name for an element, oldest visit first."""
-        found = await self.items("automation", "/v1/runs", element_id=element or self.cast["D"])
-        return sorted((run for run in found if run["rule_key"] == rule), key=lambda run: str(run["triggered_at"]))
+        """Every run of the rule with this name for an element, oldest visit first, each as `GET /v1/runs/{id}` shows it."""
+        visits = await self.items("automation", "/v1/visits", element_id=element or self.cast["D"])
+        visits.sort(key=lambda visit: int(visit["visit_number"]))
+        shown = [await self.look("automation", f"/v1/visits/{visit['id']}") for visit in visits]
+        return [run for visit in shown for run in visit["runs"] if run["rule_key"] == rule]
 
     async def run(self, rule: str, element: str | None = None) -> Any:
         """The only run of a rule for an element."""
@@ -224,7 +251,7 @@ class Ground:
 
     async def rule_id(self, key: str) -> str:
         rules = await self.items("automation", "/v1/rules")
-        return str(next(rule["id"] for rule in rules if (rule["definition"] or rule["draft"])["id"] == key))
+        return str(next(rule["id"] for rule in rules if rule["rule_key"] == key))
 
     async def decisions(self, element: str | None = None) -> list[Any]:
         """Of all triggers for an element, oldest first."""

@@ -16,6 +16,7 @@ import pytest
 
 from shared.http.auth import SCOPES
 from shared.messaging.records import KafkaRecord
+from shared.messaging.republish import republish
 from shared.testing.world import Databases
 from tests.flow.town import PAY, WEBHOOK_SECRET, Town, a_door, a_town
 from tests.scenarios.place import Mail, Said, Tenancy
@@ -63,6 +64,24 @@ class OneProcess:
     async def advance(self, tenant: str, to: datetime) -> None:
         await self.town.world.settle()
         await self.town.world.tick(to - self.town.world.now)
+
+    async def without(self, service: str, tenant: str, until: datetime) -> None:
+        """As `advance`, but this service is away the whole time and comes back at its end."""
+        world = self.town.world
+        absent = world.inhabitants.pop(service)
+        await self.advance(tenant, until)
+        world.inhabitants[service] = absent
+        await world.settle()
+
+    async def restart(self) -> None:
+        """Every service is stopped and started."""
+        await self.town.world.restart()
+
+    async def republish(self) -> None:
+        """Every service says everything again that it has ever said."""
+        for inhabitant in self.town.world.inhabitants.values():
+            await republish(inhabitant.kit)
+        await self.town.world.settle()
 
     async def said(self, tenant: str) -> Sequence[Said]:
         known = self._said_before + len(self._said)

@@ -17,7 +17,7 @@ from services.automation.domain.card import normal, zone_of
 from services.automation.domain.condition import NO_LITERAL, Trace
 from services.automation.domain.rule import DefinedRule
 from services.automation.domain.timing import BadTime, parsed_offset
-from services.automation.domain.visit import FOR_A_TIMER, Run, RunEnded, TimerDropped, Visit, evolve
+from services.automation.domain.visit import FOR_A_TIMER, Run, RunEnded, RunJudged, TimerDropped, Visit, evolve
 from services.automation.domain.words import LOOKED_AT, RULE_ANSWERS, Words, joined, said, same
 from shared.es.aggregate import Json
 
@@ -375,10 +375,21 @@ def facts_of(events: Iterable[Told], reader: Reader, rule_id: str | None = None)
     """What was recorded of a run, or of a decision, in order; each with the event that says so."""
     for told in events:
         event = told.event
-        name = "Asked" if isinstance(event, Asked) else type(event).__name__
+        name = _name_of(event)
         is_own = rule_id is None or getattr(event, "rule_id", rule_id) == rule_id
         if is_own and name in words.HAPPENED and (name != "Arrived" or rule_id is None):
             yield {"at": told.at, "event_id": told.id, **said(words.HAPPENED[name], **_details(event, reader)).shown("says")}
+
+
+def _name_of(event: Any) -> str:
+    """What is judged because the timer fired is told as that."""
+    match event:
+        case Asked():
+            return "Asked"
+        case RunJudged(lateness_ms=int()):
+            return "TimerFired"
+        case _:
+            return type(event).__name__
 
 
 def _details(event: Any, reader: Reader) -> dict[str, Any]:

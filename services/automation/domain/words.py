@@ -904,6 +904,9 @@ REASONING = (
     (re.compile(r"Due at ([^,]+), not after now: at once\."), "Fällig {0}, also sofort."),
 )
 """The scheduler's steps from the anchor to the due time, in German: pattern and translation."""
+SPANS = {each.en: each.de for unit in UNITS.values() for each in unit} | {"working day": "Arbeitstag", "working days": "Arbeitstage"}
+SPAN = re.compile(r"\b(\d+) (working days?|[a-z]+)\b")
+"""How long before or after, in the scheduler's words."""
 
 HAPPENED = {
     "Arrived": Words("arrived in the stage", "in die Phase gekommen"),
@@ -917,6 +920,7 @@ HAPPENED = {
     "FieldAwaited": Words("waits for a field", "wartet auf ein Feld"),
     "RunJudged": Words("its condition was judged", "Bedingung geprüft"),
     "ShadowJudged": Words("a version in shadow was judged beside it", "eine Version im Schatten wurde daneben geprüft"),
+    "TimerFired": Words("its timer fired, its condition was judged", "Wecker hat ausgelöst, Bedingung geprüft"),
     "Asked": Words("step {step} was asked for", "Schritt {step} verlangt"),
     "StepSucceeded": Words("step {step} is done", "Schritt {step} erledigt"),
     "StepFailed": Words("step {step} was refused: {code}", "Schritt {step} abgelehnt: {code}"),
@@ -967,4 +971,10 @@ def joined(parts: Iterable[Words], between: Words) -> Words:
 def in_german(step: str) -> str:
     """A step of the scheduler's reasoning; one that has no pattern stays as it is."""
     found = ((pattern.fullmatch(step), german) for pattern, german in REASONING)
-    return next((german.format(*match.groups()) for match, german in found if match is not None), step)
+    return next((german.format(*map(_unit_in_german, match.groups())) for match, german in found if match is not None), step)
+
+
+def _unit_in_german(part: str) -> str:
+    """`180 days` is `180 Tage`, `1 day and 2 hours` is `1 Tag und 2 Stunden`; all else stays."""
+    german = SPAN.sub(lambda found: f"{found[1]} {SPANS.get(found[2], found[2])}", part)
+    return german if german == part else german.replace(AND.en, AND.de)

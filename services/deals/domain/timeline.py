@@ -86,6 +86,9 @@ WORDS: Mapping[str, tuple[str, str]] = {
     "notice_failed": ("Nachricht nicht zugestellt ({channel}): {code}", "Message not delivered ({channel}): {code}"),
 }
 
+SAYS_BY = ("created", "created_as_copy", "moved", "fields_changed", "copied", "converted", "deleted", "trigger_decided")
+"""Lines whose title names the rule or trigger behind them; those of runs have it in their facts."""
+
 
 class _Blank(dict[str, str]):
     """A fact that is not known reads as nothing."""
@@ -94,12 +97,14 @@ class _Blank(dict[str, str]):
         return ""
 
 
-def title(what: str, facts: Mapping[str, Any], language: str) -> str:
-    """One sentence; a reason that nobody gave leaves no colon behind. What nobody has words for is named as it is."""
+def title(what: str, facts: Mapping[str, Any], language: str, by: str | None = None) -> str:
+    """One sentence; a reason that nobody gave leaves no colon behind. What nobody has words for is named as it is.
+
+    `by`: the rule or trigger whose doing it was (S35)."""
     german, english = WORDS.get(what, (what, what))
     sentence = german if language == "de" else english
-    told = sentence.format_map(_Blank({name: _told(fact) for name, fact in facts.items()}))
-    return " ".join(told.split()).removesuffix(":")
+    told = " ".join(sentence.format_map(_Blank({name: _told(fact) for name, fact in facts.items()})).split()).removesuffix(":")
+    return told if by is None or what not in SAYS_BY else f"{told} ({by})"
 
 
 def _told(fact: Any) -> str:
