@@ -14,7 +14,7 @@ from shared.testing.world import World
 from tests.scenarios.conftest import DISTURBANCES
 from tests.scenarios.ground import TILES, Ground
 from tests.scenarios.one_process import OneProcess
-from tests.scenarios.side_by_side import Outcome, Scenario, Seat, side_by_side
+from tests.scenarios.side_by_side import Outcome, Scenario, Seat, in_the_end, side_by_side
 
 TRIGGER = "stage: sales/collect-goods\ntriggers: [{{ id: paid, type: invoice_paid, name: Invoice paid{own} }}]"
 HALF = {"name": "Ridge tiles", "quantity": "1", "unit_price": "50.00", "tax_rate": "19"}
@@ -54,22 +54,17 @@ async def refund(g: Ground, amount: str, *, again: bool = False, payment: str = 
     answer = await g.ask("billing", f"/v1/payments/{id}/refunds", body)
     assert answer.status_code == 202, answer.text
     await g.settle()
-    for _ in range(patience(g)):
-        if not any(refund["state"] == "pending" for refund in (await payment_of(g, payment))["refunds"]):
-            return
-        await g.advance(timedelta(minutes=1))
-    raise AssertionError("the refund never ended")
+    await in_the_end(g, lambda: _given_back(g, payment))
+
+
+async def _given_back(g: Ground, payment: str) -> bool:
+    refunds = (await payment_of(g, payment))["refunds"]
+    return bool(refunds) and all(refund["state"] == "done" for refund in refunds)
 
 
 def world_of(g: Ground) -> World:
     assert isinstance(g.place, Seat)
     return g.place.hall.world
-
-
-def patience(g: Ground) -> int:
-    """In minutes: only where senders die it takes any."""
-    assert isinstance(g.place, Seat)
-    return 10 if g.place.hall.deaths else 1
 
 
 # ----------------------------------------------------------------------------------------------------------------- then

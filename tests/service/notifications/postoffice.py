@@ -25,8 +25,16 @@ class PostOffice:
     answers: list[str] = field(default_factory=list)
     to_recipients: list[str] = field(default_factory=list)
     """Answers to RCPT TO."""
+    put_off: dict[str, int] = field(default_factory=dict)
+    """How many more times the mail for an address is refused for now."""
+    asked: list[str] = field(default_factory=list)
+    """Every address that somebody wanted to send to, each time."""
 
     async def handle_RCPT(self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]) -> str:
+        self.asked.append(address)
+        if self.put_off.get(address, 0) > 0:
+            self.put_off[address] -= 1
+            return "451 later"
         if self.to_recipients:
             return self.to_recipients.pop(0)
         envelope.rcpt_tos.append(address)
