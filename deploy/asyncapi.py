@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib import import_module
+from inspect import getdoc
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +101,15 @@ def document(title: str, services: Iterable[str]) -> Json:
 
 def channel(topic: Topic, contracts: Iterable[type[Contract]]) -> Json:
     names = sorted(contract.type for contract in contracts)
-    return _channel(topic, {name: {"$ref": f"#/components/messages/{name}"} for name in names})
+    whole = _channel(topic, {name: {"$ref": f"#/components/messages/{name}"} for name in names})
+    return whole | ({"description": foreign()[topic.name]} if topic.name in foreign() else {})
+
+
+@cache
+def foreign() -> dict[str, str]:
+    """By topic: what becomes of messages of types that are none of ours, where something does."""
+    others = [import_module(f"services.{service}.service").SERVICE.others for service in SERVICES]
+    return {one.contract.topic: getdoc(one.contract) or "" for one in others if one is not None}
 
 
 def dead_letters(topic: Topic) -> Json:

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Query
 from services.automation.api.common import READ, ElementType, rules_of_stage, world_of
 from services.automation.domain import catalogue, fields, forms, words
 from services.automation.domain import placeholders as picker
+from services.automation.domain.check import event_fields
 from services.automation.rule_sets.planning import World, names_of
 from shared.es.aggregate import Json
 from shared.http.commands import Door
@@ -58,6 +59,7 @@ async def placeholders(
     stage_id: UUID | None = None,
     rule_id: Annotated[UUID | None, Query(description="Only outputs of the rules above this one")] = None,
     trigger_type: str | None = None,
+    trigger_id: Annotated[UUID | None, Query(description="What this trigger declares of the sender's own event, too")] = None,
     q: Annotated[str | None, Query(description="Words in path or label")] = None,
 ) -> Any:
     """What the picker offers: fields, custom fields of the element and of its contact and company, constants, variables, and
@@ -72,8 +74,17 @@ async def placeholders(
         *picker.of_values(element_type, values),
         *picker.of_rules(picker.rules_above(*stage), names.fields_of),
         *picker.of_event(trigger_type or ""),
+        *picker.of_declared(_declared(world, trigger_id)),
     )
     return {"items": [item.shown() for item in found if item.is_about(q or "")]}
+
+
+def _declared(world: World, trigger_id: UUID | None) -> dict[str, str]:
+    """What a trigger says that a foreign event brings, by path."""
+    row = next((row for row in world.triggers if row["id"] == str(trigger_id)), None)
+    latest = (row["draft"] or row["definition"] or {}) if row else {}
+    settings = latest.get("settings")
+    return event_fields(settings) if isinstance(settings, dict) else {}
 
 
 def _custom_fields(world: World) -> Iterator[picker.CustomField]:

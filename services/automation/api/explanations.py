@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
@@ -109,13 +109,28 @@ async def _last_arrival(door: Door, element_id: str, stage_id: str, at: datetime
         return (await sql.execute(query.order_by(t.visit_number.desc()).limit(1))).mappings().first()
 
 
+LATEST = 50
+"""Decisions about an element that are looked through."""
+
+
+def _meant(trigger_id: str, decisions: Sequence[RowMapping]) -> str | None:
+    """The latest decision, but for those that were about another code or type of event where there is one about the trigger's own."""
+    own = (row["id"] for row in decisions if (trigger_id, "not_in_scope") not in _verdicts(row))
+    return next(own, decisions[0]["id"] if decisions else None)
+
+
+def _verdicts(decision: RowMapping) -> set[tuple[str, str]]:
+    return {(verdict["trigger_id"], verdict["verdict"]) for verdict in decision["verdicts"]}
+
+
 async def _why_trigger(door: Door, card: Card, trigger_id: str, at: datetime | None, reader: why.Reader) -> Json:
     whole, _ = await door.state_at(TRIGGER, trigger_id)
     told = await _told(door, TRIGGER, trigger_id, at)
     t, named = views.DECISIONS_TABLE.c, views.TRIGGERS_TABLE.c
-    query = select(t.id).where(t.element_id == card.element_id, t.trigger_type == whole.latest.get("type"), *((t.at <= at,) if at else ()))
+    kind = (t.element_id == card.element_id, t.trigger_type == whole.latest.get("type"), *((t.at <= at,) if at else ()))
+    query = select(t.id, t.verdicts).where(*kind).order_by(t.at.desc(), t.id).limit(LATEST)
     async with door.reading() as sql:
-        decision = (await sql.execute(query.order_by(t.at.desc(), t.id).limit(1))).scalar()
+        decision = _meant(trigger_id, (await sql.execute(query)).mappings().all())
         names = {row.id: row.name for row in await sql.execute(select(named.id, named.name))}
     events = await _told(door, DECISION, decision, at) if decision else []
     before = _folded(TRIGGER, told, events[0].at) if events else tri.DefinedTrigger()

@@ -89,10 +89,15 @@ def with_secret(door: Door, id: str, status: int) -> Callable[[Result], Answer]:
 
 @API.get("/v1/triggers", operation_id="triggers_list", tags=["triggers"])
 async def list_triggers(
-    door: Annotated[Door, READ], paging: Page, pipeline_id: UUID | None = None, stage_id: UUID | None = None, state: str | None = None
+    door: Annotated[Door, READ],
+    paging: Page,
+    pipeline_id: UUID | None = None,
+    stage_id: UUID | None = None,
+    state: str | None = None,
+    trigger_type: str | None = None,
 ) -> Response:
     t = views.TRIGGERS_TABLE.c
-    wanted = {t.pipeline_id: pipeline_id, t.stage_id: stage_id, t.state: state}
+    wanted = {t.pipeline_id: pipeline_id, t.stage_id: stage_id, t.state: state, t.trigger_type: trigger_type}
     query = matching(select(views.TRIGGERS_TABLE), wanted)
     return await door.listed(query, paging, sort=(t.position, t.name, t.changed_at), default="position", shown=listed_trigger)
 

@@ -110,6 +110,12 @@ def of_event(trigger_type: str) -> Iterator[Placeholder]:
         yield Placeholder(f"event.{name}", kind, "event", words.EVENT_FIELDS[name])
 
 
+def of_declared(declared: Mapping[str, str]) -> Iterator[Placeholder]:
+    """What a trigger declares of another program's event: it has no words but the sender's."""
+    for path, kind in declared.items():
+        yield Placeholder(f"event.{path}", kind, "event", same(path))
+
+
 def rules_above(stage: Sequence[tuple[str, str, str, str, Json]], execution: str) -> list[Above]:
     """The rules above one with this execution. `stage`: key, type, name, execution and settings of each, in order.
 

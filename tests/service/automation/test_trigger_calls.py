@@ -167,6 +167,38 @@ async def test_secrets_are_stored_nowhere_and_only_webhooks_have_one(office: Off
             assert rows == []
 
 
+async def test_why_a_called_trigger_moved_or_did_not(office: Office, deal: str, secret: str) -> None:
+    """The call that it is about, whatever else was called later; in both languages."""
+    shop = await trigger_id(office, "shop")
+    await office.publish(OTHER)
+    for parcels, code in ((1, "shipped"), (9, "other")):
+        assert (await signed_or_keyed(office, call(deal, code, payload={"parcels": parcels}))).status_code == 202
+        office.house.now += timedelta(seconds=1)
+    office.house.now = NOW
+    why = (await office.http.get("/v1/explanations", params={"element_id": deal, "trigger_id": shop})).json()
+    assert why["verdict"] == "condition_false" and why["says"] != why["says_de"]
+    (leaf,) = why["condition"]["children"]
+    assert (leaf["actual"], leaf["verdict"], leaf["says"]) == (1, False, "parcels is greater than 1: no, it was 1")
+    assert "the trigger was called" in why["tree"]["children"][0]["says"]
+
+
+OTHER = "stage: sales/approval\ntriggers: [{ id: other, type: webhook, settings: { code: other } }]"
+
+
+async def signed_or_keyed(office: Office, body: dict[str, Any]) -> httpx.Response:
+    return await office.http.post("/v1/trigger-calls", json=body)
+
+
+async def test_the_picker_offers_what_a_trigger_declares(office: Office) -> None:
+    own = {"trigger_type": "webhook", "trigger_id": await trigger_id(office, "shop"), "q": "event"}
+    found = {item["path"]: item["kind"] for item in (await office.http.get("/v1/placeholders", params=own)).json()["items"]}
+    assert found == {"event.parcels": "number"}
+    foreign = await office.http.get("/v1/placeholders", params={"trigger_type": "external_event", "q": "event."})
+    assert [item["path"] for item in foreign.json()["items"]] == ["event.ce_type", "event.ce_source", "event.ce_subject", "event.ce_time"]
+    listed = (await office.http.get("/v1/triggers", params={"trigger_type": "external_event"})).json()["items"]
+    assert {item["trigger_key"] for item in listed} == {"foreign"}
+
+
 # ------------------------------------------------------------------------------------------------ with a key, and apps
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from shared.contracts import automation, billing, common, deals, scheduler
-from tests.service.automation.conftest import ANNA, BEN, DEAL, NOW, OLAF, Office, created, fired, id_of, moved, paid, stage, visit
+from tests.service.automation.conftest import ANNA, BEN, DEAL, NOW, OLAF, Office, created, fired, id_of, moved, paid, stage, stages, visit
 from tests.service.house import at, employee, origin
 
 PAID = """
@@ -403,6 +403,46 @@ async def test_a_responsible_person_who_left_is_flagged(office: Office) -> None:
     assert f"user:{BEN}".encode() in rows[-1]["headers"]
     (move,) = await office.commands()
     assert move.body["origin"]["acting_fallback"] is True
+
+
+async def test_a_second_invoice_paid_moves_nothing_and_begins_no_stay(office: Office) -> None:
+    """D14b: the deal stands where the first payment brought it."""
+    await office.publish(PAID)
+    await office.hear(EXPECTED, paid())
+    (move,) = await office.commands()
+    await office.hear(moved("sales/collect-goods", 2, before="sales/payment-expected", decision_id=move.body["decision_id"]))
+    await office.said()
+    await office.hear(paid("J"))
+    (decided,) = await office.said()
+    assert (decided.name, decided.body["outcome"], decided.body["reason"]) == ("TriggerDecided", "ignored", "already_there")
+
+
+async def test_two_invoices_paid_at_once_are_judged_one_after_the_other(office: Office) -> None:
+    """D18: both rest on the first stay; deals refuses the second move, and that decision is judged again on the second stay."""
+    await office.publish(PAID)
+    await office.hear(EXPECTED, paid(), paid("J"))
+    first, second = await office.commands()
+    assert first.body["if_visit_id"] == second.body["if_visit_id"] == visit(1)
+    after = moved("sales/collect-goods", 2, before="sales/payment-expected", decision_id=first.body["decision_id"])
+    refused = deals.CommandRejected(
+        request_id=second.body["request_id"], record_key=DEAL, command_type=second.type, code="visit_changed", detail="It moved."
+    )
+    await office.hear(after, refused)
+    told = {m.body["decision_id"]: (m.body["outcome"], m.body.get("reason")) for m in await office.said("TriggerDecided")}
+    assert told == {first.body["decision_id"]: ("moved", None), second.body["decision_id"]: ("ignored", "already_there")}
+
+
+async def test_the_order_of_the_stages_counts_as_it_is_when_it_is_judged(office: Office) -> None:
+    """D61: the target has come to lie behind; the decision keeps the version of the order that it looked at."""
+    await office.publish(PAID)
+    turned = [
+        s.model_copy(update={"position": {"payment-expected": 3, "collect-goods": 2}.get(s.code, s.position)}) for s in stages("sales")
+    ]
+    in_order = tuple(sorted(turned, key=lambda s: s.position))
+    reordered = deals.StagesChanged(origin=origin(), pipeline_id=id_of("sales"), order_version=2, stages=in_order, change="reordered")
+    await office.hear(EXPECTED, reordered, paid())
+    (shown,) = await decisions(office)
+    assert (shown["reason"], shown["order_version"]) == ("past_target", 2)
 
 
 async def test_a_trigger_in_its_own_chain_does_not_act(office: Office) -> None:

@@ -201,12 +201,11 @@ def decided(**own: Any) -> automation.TriggerDecided:
     return automation.TriggerDecided(
         origin=origin(),
         decision_id=str(uuid4()),
-        element=ELEMENT,
         source_event_id=str(uuid4()),
         source_type="billing.InvoicePaid.v1",
         verdicts=(),
         acting_fallback=False,
-        **(fields | own),
+        **(fields | {"element": ELEMENT} | own),
     )
 
 
@@ -216,6 +215,7 @@ def decided(**own: Any) -> automation.TriggerDecided:
         ({}, ANNA),
         ({"responsible_id": None}, OLAF),
         ({"outcome": "unresolved", "reason": None}, ANNA),
+        ({"outcome": "unresolved", "responsible_id": None, "pipeline_owner_id": None, "element": None}, OLAF),
         ({"reason": "already_there"}, None),
         ({"outcome": "moved", "reason": None}, None),
     ],
