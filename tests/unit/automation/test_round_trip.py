@@ -42,6 +42,7 @@ EMPTY = World(
     files=[],
     rules=[],
     triggers=[],
+    endpoints=[{"id": "erp", "purpose": "rule", "state": "active"}],
 )
 
 # ------------------------------------------------------------------------------------------------ texts
@@ -59,22 +60,49 @@ LEAVES = st.one_of(
 CONDITIONS = st.recursive(
     LEAVES, lambda c: st.one_of(st.lists(c, max_size=3).map(lambda nodes: {"all": nodes}), c.map(lambda n: {"not": n})), max_leaves=4
 )
-RULES = st.fixed_dictionaries(
-    {
-        "id": st.from_regex(r"[a-z][a-z0-9_]{0,4}", fullmatch=True),
-        "type": st.just("notify"),
-        "settings": LINES.map(lambda text: {"text": text}),
-    },
-    optional={
-        "name": PLAIN,
-        "enabled": st.booleans(),
-        "condition": st.none() | CONDITIONS,
-        "on_exit": st.sampled_from(["cancel", "keep"]),
-        "timing": st.just("immediate") | TIMES,
-        "owner": st.just("user:1"),
-        "continue_on_failure": st.booleans(),
-    },
+OUTPUTS = st.lists(
+    st.fixed_dictionaries(
+        {"type": st.sampled_from(["bool", "double", "user"]), "name": st.from_regex(r"[a-z]{1,3}", fullmatch=True)},
+        optional={"required": st.booleans(), "multiple": st.booleans()},
+    ),
+    max_size=3,
+    unique_by=lambda output: str(output["name"]),
 )
+SETTINGS: dict[str, st.SearchStrategy[Json]] = {
+    "notify": LINES.map(lambda text: {"text": text}),
+    "change_responsible": st.just({"responsible": "user:1"}),
+    "change_field": st.fixed_dictionaries(
+        {"fields": st.fixed_dictionaries({"title": PLAIN}, optional={"amount": st.just("12.50")})},
+        optional={"empty_values": st.sampled_from(["keep", "clear"])},
+    ),
+    "call_webhook": st.fixed_dictionaries(
+        {"endpoint": st.just("erp")},
+        optional={
+            "payload": st.dictionaries(PLAIN, LINES, max_size=3),
+            "wait": st.booleans(),
+            "timeout": st.sampled_from(["24h", "1d 2h"]),
+            "outputs": OUTPUTS,
+        },
+    ),
+}
+
+
+def rule_of(type: str, settings: st.SearchStrategy[Json]) -> st.SearchStrategy[Json]:
+    return st.fixed_dictionaries(
+        {"id": st.from_regex(r"[a-z][a-z0-9_]{0,4}", fullmatch=True), "type": st.just(type), "settings": settings},
+        optional={
+            "name": PLAIN,
+            "enabled": st.booleans(),
+            "condition": st.none() | CONDITIONS,
+            "on_exit": st.sampled_from(["cancel", "keep"]),
+            "timing": st.just("immediate") | TIMES,
+            "owner": st.just("user:1"),
+            "continue_on_failure": st.booleans(),
+        },
+    )
+
+
+RULES = st.one_of(*(rule_of(type, found) for type, found in SETTINGS.items()))
 TRIGGERS = st.fixed_dictionaries(
     {"id": st.from_regex(r"[a-z]{1,2}", fullmatch=True), "type": st.just("webhook"), "settings": st.just({"code": "shop"})},
     optional={"allow_back": st.booleans(), "enabled": st.booleans(), "name": PLAIN},
