@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from shared.contracts import common, deals
-from tests.service.automation.conftest import ANNA, BEN, DEAL, Office, created, field, field_set, moved, stage, visit
+from tests.service.automation.conftest import ANNA, BEN, DEAL, Office, created, field, field_set, id_of, moved, stage, stages, visit
 from tests.service.house import origin
 
 RULES = """
@@ -75,3 +75,20 @@ async def test_forms_are_known_to_the_check_of_their_element(office: Office) -> 
     text = RULES.replace("uf.meeting", "uf.source")
     errors = (await office.http.post("/v1/rule-sets/checks", json={"text": text})).json()["errors"]
     assert [(f["pointer"], f["code"]) for f in errors] == [("#/0/rules/1/settings/fields/uf.source", "unknown_field")]
+
+
+async def test_a_rule_whose_stage_is_going_is_out_of_force_and_its_owner_told(office: Office) -> None:
+    await office.publish(RULES)
+    going = tuple(s.model_copy(update={"retiring": s.code == "delivery"}) for s in stages("sales"))
+    changed = deals.StagesChanged(origin=origin(), pipeline_id=id_of("sales"), order_version=2, stages=going, change="removed")
+    await office.hear(changed)
+    told = [(one.body["rule_id"], one.body["code"]) for one in await office.said("RuleInvalidated")]
+    assert told == [(await office.rule_id("move"), "target_missing")]
+
+
+async def test_what_a_person_must_not_do_no_rule_of_his_does(office: Office) -> None:
+    key = await office.house.key("rules:read", "rules:write", "rules:activate")
+    async with office.house.client(key) as http:
+        plan = await http.post("/v1/rule-sets/plans", json={"text": RULES})
+        done = await http.post("/v1/rule-sets/applications", json={"plan_id": plan.json()["plan_id"]})
+    assert (done.status_code, done.json()["code"]) == (409, "not_allowed_for_author")
