@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import timedelta
 from hashlib import sha256
+from typing import Any
 
 import pytest
 
@@ -32,7 +34,7 @@ from services.billing.domain.sign_document import (
 )
 from services.billing.domain.sign_templates import TEMPLATES, Filling, Wares, text_of
 from shared.testing.given import Given, given
-from tests.unit.billing.books import ANNA, CUSTOMER, NOW, PERSON, id_of, line
+from tests.unit.billing.books import ANNA, CODEC, CUSTOMER, NOW, PERSON, id_of, line
 
 RULE = Asked(Origin("rule", id_of("rule")), id_of("S"))
 SIGNING = CreateSignDocument(id_of("S"), id_of("D"), "standard", "Roof 2026", ANNA, CUSTOMER, {"city": "Ulm"}, NOW, RULE)
@@ -80,6 +82,24 @@ def test_a_document_to_be_signed_needs_somebody_to_sign() -> None:
     given(SIGN_DOCUMENT).when(replace(SIGNING, customer=Customer(None, CUSTOMER.company_id))).refused("no_signer")
     given(SIGN_DOCUMENT).when(replace(SIGNING, template_code="own")).refused("sign_template_unknown")
     given(SIGN_DOCUMENT).when(replace(SIGNING, signers=(Signer(PETRA), Signer(PETRA)))).refused("too_many_signers")
+
+
+def test_a_document_that_was_made_before_signers_had_links_is_still_read() -> None:
+    """It is filled when it is sent."""
+    old: dict[str, Any] = {
+        "sign_document_id": "S",
+        "deal_id": "D",
+        "template_code": "standard",
+        "title": "T",
+        "responsible_id": None,
+        "fields": {},
+    }
+    old |= {"customer": {"contact_id": PETRA, "company_id": None}, "signers": [{"contact_id": PETRA, "signed_at": None}]}
+    old |= {"at": "2026-03-02T08:00:00Z", "asked": {"origin": {"kind": "person"}, "request_id": None}}
+    event: Any = CODEC.decode("sign-document", "SignDocumentCreated", json.dumps(old))
+    before = given(SIGN_DOCUMENT, event)
+    assert (before.state.wares, before.state.signers) == (None, (Signer(PETRA),))
+    assert before.when(replace(SENDING, sendings=(TO_PETRA,))).state.status == "sent"
 
 
 def test_sending_fixes_the_file_and_gives_every_signer_a_link() -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import date
 from typing import Any, get_args
 
 import pytest
 from pydantic import ValidationError
 
 from services.billing.desk.pages import PayPage, checkout_page, language_of, message_page, pay_page
+from services.billing.desk.paper_pages import TEXTS as PAPERS
+from services.billing.desk.paper_pages import QuotePage, SignPage, quote_page, sign_page, unknown_page
 from services.billing.domain import checkout, invoice, payment, payment_document, quote, series, sign_document
 from services.billing.domain.checkout import Checkout
 from services.billing.domain.money import Money
@@ -20,7 +24,7 @@ from services.billing.service import SERVICE
 from services.billing.settings import BillingSettings, settings
 from shared.messaging.effects import Claimed, Performed
 from shared.messaging.handling import prepare
-from tests.unit.billing.books import TENANT, line
+from tests.unit.billing.books import NOW, TENANT, line
 
 EVENTS: dict[str, Any] = {
     "invoice": invoice.InvoiceEvent,
@@ -81,6 +85,35 @@ def test_pages_escape_what_others_wrote() -> None:
     for html in (pay_page(page, "de"), message_page("expired", "en", evil, evil), checkout_page(hosted, evil, evil, "de", evil)):
         assert "<script>" not in html
         assert '"onload' not in html
+
+
+QUOTE_PAGE = QuotePage("Acme", "Roof", "AN-1", "Petra", "EUR", [line()], True, (), 10000, date(2026, 4, 1), "open", "/quote/t", "a")
+SIGN_PAGE = SignPage("Acme", "Roof", "Petra", "Agreement", "0f" * 32, [("Petra", NOW)], NOW, "open", "/sign/t", "a")
+
+
+@pytest.mark.parametrize("language", ["de", "en"])
+@pytest.mark.parametrize("state", ["open", "signed_by_you", "signed", "accepted", "declined", "expired", "cancelled", "unknown"])
+def test_pages_of_papers_escape_and_show_no_more_than_they_should(language: str, state: Any) -> None:
+    evil = '<script>alert(1)</script>"onload=x'
+    quote = replace(QUOTE_PAGE, seller=evil, title=evil, number=evil, buyer=evil, action=evil, attempt=evil, lines=[line(name=evil)])
+    signing = replace(SIGN_PAGE, seller=evil, title=evil, signer=evil, text=evil, file_sha256=evil, signatures=[(evil, NOW)])
+    shown = {
+        "quote": quote_page(replace(quote, state=state), language) if f"quote/{state}" in PAPERS["en"] else "",
+        "sign": sign_page(replace(signing, state=state, action=evil, attempt=evil), language) if f"sign/{state}" in PAPERS["en"] else "",
+    }
+    for kind, html in shown.items():
+        assert "<script>" not in html and '"onload' not in html
+        assert ("<form" in html) == (state == "open")
+        readable = f"{kind}/{state}" in ("quote/open", "quote/accepted", "sign/open", "sign/signed_by_you", "sign/signed")
+        assert ("<table" in html or "<pre" in html) == readable, (kind, state)
+
+
+def test_pages_of_papers_have_words_in_both_languages_and_say_when_nothing_counts() -> None:
+    assert PAPERS["de"].keys() == PAPERS["en"].keys()
+    for html in (quote_page(replace(QUOTE_PAGE, test=True), "en"), sign_page(replace(SIGN_PAGE, test=True), "en")):
+        assert "TEST" in html
+    assert "TEST" not in quote_page(QUOTE_PAGE, "en") + sign_page(SIGN_PAGE, "en")
+    assert "data-state=unknown" in unknown_page("quote", "de") + unknown_page("sign", "en")
 
 
 def test_the_readers_language() -> None:
