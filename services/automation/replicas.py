@@ -228,7 +228,56 @@ DETAILS: Replica[DetailsRow] = Replica(
         deals.DetailsRemoved: lambda row, e: row and replace(row, removed=True),
     },
 )
-DETAILS_OF_OWNER: SqlFinder[Row] = by_column("details of owner", DETAILS.table, "owner_id", lambda row: row, where="not t.removed")
+
+
+@dataclass(frozen=True, slots=True)
+class Alias:
+    """A contact or company that was merged into another (D65)."""
+
+    survivor_id: str
+
+
+ALIASES: Replica[Alias] = Replica(
+    state_table("aliases_v1", Column("survivor_id", Text, nullable=False), Index("aliases_v1_survivor", "tenant", "survivor_id")),
+    Alias,
+    {deals.ContactsMerged: lambda row, e: Alias(e.survivor_id), deals.CompaniesMerged: lambda row, e: Alias(e.survivor_id)},
+    id_of=lambda e: str(e.merged_id),
+)
+_STANDS_FOR = """from unnest($1::uuid[], $2::text[]) as w(tenant, key)
+       left join aliases_v1 a on a.tenant = w.tenant and a.id = w.key
+       left join aliases_v1 b on b.tenant = a.tenant and b.id = a.survivor_id
+       cross join lateral (select coalesce(b.survivor_id, a.survivor_id, w.key) as id) s"""
+
+
+@dataclass(frozen=True, slots=True)
+class Survivor:
+    """Whom a merged contact or company lives on in."""
+
+    id: str
+    fields: dict[str, Any]
+    deleted: bool
+
+
+SURVIVORS: SqlFinder[Survivor] = SqlFinder(
+    "survivors",
+    f"""select w.tenant, w.key, c.id, c.fields, c.deleted {_STANDS_FOR}
+       cross join lateral (
+           select id, fields, deleted from contacts_v1 t where t.tenant = w.tenant and t.id = s.id
+           union all select id, fields, deleted from companies_v1 t where t.tenant = w.tenant and t.id = s.id) c
+       where s.id <> w.key""",
+    lambda row: Survivor(row["id"], row["fields"], row["deleted"]),
+)
+"""Of those that were merged; nothing for all others."""
+DETAILS_OF_OWNER: SqlFinder[Row] = SqlFinder(
+    "details of owner",
+    f"""select w.key, s.id as owner_id, d.is_default and d.owner_id = s.id as is_default,
+           d.tenant, d.id, d.version, d.owner_type, d.template_code, d.fields, d.addresses {_STANDS_FOR}
+       join details_v1 d on d.tenant = w.tenant and not d.removed and d.owner_id = any(array(
+           select s.id union all select m.id from aliases_v1 m where m.tenant = w.tenant and m.survivor_id = s.id))
+       order by d.id""",
+    lambda row: row,
+)
+"""With those that came along from merged owners, which are never the default (D65)."""
 
 # ------------------------------------------------------------------------------------------------ people, pipelines, fields
 
@@ -519,6 +568,7 @@ REPLICAS: tuple[Replica[Any] | HistoryReplica, ...] = (
     ARRIVALS,
     CONTACTS,
     COMPANIES,
+    ALIASES,
     DETAILS,
     EMPLOYEES,
     PIPELINES,

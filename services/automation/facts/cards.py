@@ -70,6 +70,7 @@ def people_of_trigger(trigger: Trigger) -> Iterable[str]:
 OF_ELEMENT: tuple[Need[Element, Any], ...] = (
     Need(replicas.CONTACTS, _contact),
     Need(replicas.COMPANIES, _company),
+    Need(replicas.SURVIVORS, _owners),
     Need(replicas.PIPELINES, _pipeline, then=(Need(replicas.EMPLOYEES, _heads),)),
     Need(replicas.EMPLOYEES, people_of, then=(Need(replicas.EMPLOYEES, _manager),)),
     Need(replicas.DETAILS_OF_OWNER, _owners),
@@ -194,7 +195,10 @@ class LinkedRows:
 
 
 def _customer(id: str | None, finder: Finder[replicas.CustomerRow], rows: Rows) -> tuple[str | None, dict[str, Any] | None]:
-    """Id and fields; neither of one that was deleted. One not heard of yet has an id and no fields."""
+    """Id and fields; neither of one that was deleted. One not heard of yet has an id and no fields. A merged one is the survivor (D65)."""
+    survivor = rows.one(replicas.SURVIVORS, id) if id else None
+    if survivor is not None:
+        return (None, None) if survivor.deleted else (survivor.id, survivor.fields)
     row = rows.one(finder, id) if id else None
     if row is None:
         return id, None

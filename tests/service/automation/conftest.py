@@ -221,6 +221,7 @@ SUBJECTS: dict[type[Contract], tuple[str, str]] = {
     deals.LeadCreated: ("lead", "lead_id"),
     deals.ContactCreated: ("contact", "contact_id"),
     deals.CompanyCreated: ("company", "company_id"),
+    deals.ContactsMerged: ("contact", "survivor_id"),
     deals.DetailsCreated: ("details", "details_id"),
     deals.PipelineCreated: ("pipeline", "pipeline_id"),
     deals.PipelineArchived: ("pipeline", "pipeline_id"),
