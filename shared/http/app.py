@@ -21,7 +21,7 @@ from starlette.routing import BaseRoute
 from shared.es.errors import Conflict, NotYet, Rejected, Unavailable
 from shared.http import docs, live, ops
 from shared.http.auth import Guard, Keys
-from shared.http.commands import Commands, Rooms
+from shared.http.commands import Commands, Door, Rooms
 from shared.http.dispatch import put_in_order
 from shared.http.edge import Edge
 from shared.http.exchange import JsonAnswer, exchange_of, rendered
@@ -140,7 +140,15 @@ def _answer_errors(app: FastAPI) -> None:
 
 
 async def _told(request: Request, error: Exception) -> Response:
-    return rendered(problem_of(error, exchange_of(request).about))
+    exchange = exchange_of(request)
+    answer = problem_of(error, exchange.about)
+    if exchange.caller is None or not isinstance(error, Rejected | _Invalid):
+        return rendered(answer)
+    return await Door(request.app.state.rooms, request, exchange.caller).refuse(answer)
+
+
+class _Invalid(Problem):
+    """The request itself is not in order: the same request will never be."""
 
 
 async def _database_error(request: Request, error: Exception) -> Response:
@@ -168,7 +176,7 @@ async def _invalid(request: Request, error: Exception) -> Response:
         return await _told(request, Problem("unsupported-media-type"))
     faults = faults_of(error.errors(), error.body)
     number = f"{len(faults)} faults were found" if len(faults) > 1 else "One fault was found"
-    return await _told(request, Problem("validation-failed", f"{number}; `errors` names each.", errors=faults[:100]))
+    return await _told(request, _Invalid("validation-failed", f"{number}; `errors` names each.", errors=faults[:100]))
 
 
 def _show_documents(app: FastAPI) -> None:

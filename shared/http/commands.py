@@ -215,8 +215,22 @@ class Door:
     ) -> HttpCommand:
         expected = self._expected_version(needed=key is None)
         id = key or self._idempotency_key()
+        self._exchange.asked = True
         item = Item(id, self._source(), f"{self.caller.tenant}/{addressed[0].id}", self._context(), addressed, expected)
         return HttpCommand(item, await self._body_hash(content), answering(answer, self._exchange.about))
+
+    async def refuse(self, answer: Answer) -> Response:
+        """A refusal found before anything was asked: kept under the request's key like every other answer, and said again."""
+        key = self._exchange.headers.get(b"idempotency-key", "")
+        if self._request.method != "POST" or self._exchange.asked or self._exchange.body is None or not _KEY.fullmatch(key):
+            return rendered(answer)
+        item = Item(key, self._source(), f"{self.caller.tenant}/{key}", self._context(), ())
+
+        def given(done: Result) -> Answer:
+            return problem_of(done.error, self._exchange.about) if isinstance(done.error, Rejected) else answer
+
+        result = await self._rooms.commands.submit(HttpCommand(item, await self._body_hash(None), given))
+        return rendered(result.answer, replayed=result.outcome == "repeated")
 
     def _source(self) -> str:
         return f"{self.caller.tenant}/{self.caller.credential_id}/{self._request.method}{self._exchange.route}"

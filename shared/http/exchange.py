@@ -58,6 +58,8 @@ class Exchange:
     fault: Problem | None = None
     caller: Caller | None = None
     route: str = ""
+    asked: bool = False
+    """Whether something was asked already; its answer is kept then, whatever is said."""
 
     @property
     def trace_id(self) -> str:

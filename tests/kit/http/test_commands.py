@@ -242,3 +242,23 @@ async def test_a_broken_trace_or_correlation_is_replaced(client: httpx.AsyncClie
     answer = await client.get("/v1/jars", headers={"traceparent": "nonsense", "X-Correlation-Id": "x" * 200})
     assert UUID(answer.headers["X-Correlation-Id"])
     assert len(answer.headers["traceparent"]) == 55
+
+
+async def test_what_is_refused_before_anything_is_asked_is_kept_under_its_key_too(client: httpx.AsyncClient, house: House) -> None:
+    key = {"Idempotency-Key": "k1"}
+    first = await client.post("/v1/jars", json={"number": "many"}, headers=key)
+    again = await client.post("/v1/jars", json={"number": "many"}, headers=key)
+    assert (first.status_code, first.json()["code"]) == (422, "validation_failed")
+    assert (again.status_code, again.json(), again.headers["Idempotency-Replayed"]) == (422, first.json(), "true")
+    other = await client.post("/v1/jars", json={"number": 3}, headers=key)
+    assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
+    later = await client.post("/v1/jars", json={"number": "few"}, headers=key)
+    assert later.json()["code"] == "idempotency_key_reused"
+    assert await house.count("events") == 0
+
+
+async def test_a_refusal_without_a_key_or_of_a_reader_is_not_kept(client: httpx.AsyncClient, house: House) -> None:
+    async with client_of(house.app, house.key) as keyless:
+        assert (await keyless.post("/v1/jars", json={"number": "many"})).status_code == 422
+    assert (await client.get(f"/v1/jars/{uuid4()}", headers={"Idempotency-Key": "k1"})).status_code == 404
+    assert await house.count("inbox") == 0
