@@ -7,16 +7,16 @@ from typing import Any
 from services.notifications import publications, views
 from services.notifications.domain.delivery import DELIVERY, Delivery, DeliveryEvent, DeliveryQueued, DeliveryQueuedAgain
 from services.notifications.domain.endpoint import ENDPOINT
-from services.notifications.domain.notice import NOTICE, Notice, NoticeEvent, NoticeQueued, NoticeRequested
+from services.notifications.domain.notice import NOTICE, Notice, NoticeEvent, NoticeQueued, NoticeRequested, NoticeResolved
 from services.notifications.domain.preferences import PREFERENCES
 from shared.es.aggregate import Json
 from shared.es.recorded import Recorded
-from shared.messaging.handler import Effect, Handler
+from shared.messaging.handler import Effect, Handler, Settled
 
 MONEY = "_money"
 
 
-def effect_of(notice: Notice, recorded: Recorded[NoticeEvent]) -> Effect | None:
+def effect_of(notice: Notice, recorded: Recorded[NoticeEvent]) -> Effect | Settled | None:
     """What leaves the house. The key is notice and round, never the attempt.
 
     Money has kinds of its own, which are never repeated unasked (R15)."""
@@ -25,6 +25,9 @@ def effect_of(notice: Notice, recorded: Recorded[NoticeEvent]) -> Effect | None:
             return _sending(notice, recorded.aggregate_id)
         case NoticeQueued():
             return _sending(notice, recorded.aggregate_id)
+        case NoticeResolved(was_sent=was_sent):
+            sent = _sending(notice, recorded.aggregate_id)
+            return Settled(sent.kind, sent.key, "done" if was_sent else "failed")
         case _:
             return None
 

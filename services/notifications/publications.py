@@ -44,7 +44,7 @@ def of_notice(notice: Notice, recorded: Recorded[NoticeEvent]) -> Contract | Non
         case no.NoticeFailed(code=code, detail=detail, attempts=attempts, origin=origin):
             about = _about(notice, recorded, origin)
             return notifications.NoticeFailed(**about, code=code, detail=detail[:1000], attempts=attempts)
-        case no.NoticeRequested() | no.NoticeQueued() | no.NoticeUnknown() | no.NoticeRead():
+        case no.NoticeRequested() | no.NoticeQueued() | no.NoticeUnknown() | no.NoticeRead() | no.NoticeResolved():
             return None
         case _:
             assert_never(recorded.event)

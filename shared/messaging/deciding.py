@@ -19,7 +19,7 @@ from shared.es.view import Row
 from shared.messaging.clocks import Moments
 from shared.messaging.envelope import Envelope
 from shared.messaging.facts import Library, Seen
-from shared.messaging.handler import Effect
+from shared.messaging.handler import Effect, Settled
 from shared.messaging.handling import Handled, Prepared
 from shared.messaging.items import BatchResult, Item, Result
 from shared.messaging.outbox import Outgoing
@@ -43,6 +43,7 @@ class Decided:
     replica_rows: dict[str, list[Row]] = field(default_factory=dict)
     outgoing: list[Outgoing] = field(default_factory=list)
     effects: list[tuple[Recorded[Any], Effect]] = field(default_factory=list)
+    settled: list[tuple[Recorded[Any], Settled]] = field(default_factory=list)
 
     def summary(self) -> BatchResult:
         return BatchResult(self.results, len(self.events), len(self.outgoing), len(self.effects))
@@ -165,6 +166,7 @@ class Round:
         self.decided.events.extend(one.events)
         self.decided.outgoing.extend(one.outgoing)
         self.decided.effects.extend(one.effects)
+        self.decided.settled.extend(one.settled)
         for table, rows in one.history_rows.items():
             self.decided.history_rows.setdefault(table, []).extend(rows)
         self._last.update(one.last)
@@ -208,6 +210,7 @@ class OneItem:
         self.events: list[tuple[str, Recorded[Any]]] = []
         self.outgoing: list[Outgoing] = []
         self.effects: list[tuple[Recorded[Any], Effect]] = []
+        self.settled: list[tuple[Recorded[Any], Settled]] = []
         self.history_rows: dict[str, list[Row]] = {}
         self.last: dict[Stream, tuple[Handled, Any, Recorded[Any]]] = {}
         self.counts: Counter[tuple[UUID, str]] = Counter()
@@ -238,11 +241,17 @@ class OneItem:
         if (said := handler.publish(state, recorded)) is not None:
             self.outgoing.append(spoken(self._prepared.source, said, recorded))
         if (effect := handler.effect(state, recorded)) is not None:
-            self.effects.append((recorded, effect))
+            self._follow(recorded, effect)
         for view in handled.histories:
             for number, row in enumerate(view.rows(state, recorded), 1):
                 self.history_rows.setdefault(view.table.name, []).append({**row, **_key(recorded), "n": number})
         self.last[stream] = (handled, state, recorded)
+
+    def _follow(self, recorded: Recorded[Any], effect: Effect | Settled) -> None:
+        if isinstance(effect, Settled):
+            self.settled.append((recorded, effect))
+        else:
+            self.effects.append((recorded, effect))
 
     def check_reads(self, addressed: Sequence[Addressed[Any]]) -> None:
         """A read stream that nobody holds still is guarded only by appending to it (C.5)."""

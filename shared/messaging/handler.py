@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Generic
+from typing import Any, Generic, Literal
 
 from shared.es.aggregate import Aggregate, C, E, Json, S
 from shared.es.recorded import Recorded
@@ -26,6 +26,15 @@ class Effect:
 
 
 @dataclass(frozen=True, slots=True)
+class Settled:
+    """A person found out what became of an effect in doubt: its row follows in the same transaction. One not in doubt stays as it is."""
+
+    kind: str
+    key: str
+    state: Literal["done", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
 class InNameOf:
     """A message whose actor is not the one who caused it: a rule or trigger acts in somebody's name (README 6, rule 2)."""
 
@@ -33,7 +42,7 @@ class InNameOf:
     actor: str
 
 
-def no_effect(state: Any, recorded: Recorded[Any]) -> Effect | None:
+def no_effect(state: Any, recorded: Recorded[Any]) -> Effect | Settled | None:
     return None
 
 
@@ -50,4 +59,4 @@ class Handler(Generic[S, C, E]):
     aggregate: Aggregate[S, C, E]
     publish: Callable[[S, Recorded[E]], Contract | InNameOf | None] = says_nothing
     views: tuple[View[S, E], ...] = ()
-    effect: Callable[[S, Recorded[E]], Effect | None] = no_effect
+    effect: Callable[[S, Recorded[E]], Effect | Settled | None] = no_effect

@@ -11,7 +11,7 @@ import orjson
 from shared.es.recorded import Recorded
 from shared.es.store import appended
 from shared.messaging.deciding import Decided
-from shared.messaging.handler import Effect
+from shared.messaging.handler import Effect, Settled
 from shared.messaging.handling import Prepared
 from shared.messaging.outbox import putting
 from shared.runtime.failpoints import fp
@@ -54,6 +54,8 @@ def _statements(prepared: Prepared, tx: Tx, decided: Decided) -> Iterator[Statem
         yield putting(tx, decided.outgoing)
     if decided.effects:
         yield _asking(tx, decided.effects)
+    if decided.settled:
+        yield _settling(tx, decided.settled)
 
 
 def _by_stream(pair: tuple[str, Recorded[Any]]) -> tuple[UUID, str, int]:
@@ -78,6 +80,17 @@ def _asking(tx: Tx, effects: Sequence[tuple[Recorded[Any], Effect]]) -> Statemen
         [e.due_at or tx.now for _, e in effects],
     )
     return Statement(load_sql("messaging", "effects_ask"), columns)
+
+
+def _settling(tx: Tx, settled: Sequence[tuple[Recorded[Any], Settled]]) -> Statement:
+    columns = (
+        [r.stream.tenant for r, _ in settled],
+        [s.kind for _, s in settled],
+        [s.key for _, s in settled],
+        [s.state for _, s in settled],
+        tx.now,
+    )
+    return Statement(load_sql("messaging", "effects_settle"), columns)
 
 
 def caused_by(recorded: Recorded[Any], effect: Effect) -> dict[str, Any]:

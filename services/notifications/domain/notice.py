@@ -289,7 +289,25 @@ class NoticeRead:
     at: datetime
 
 
-NoticeEvent = NoticeRequested | NoticeJoined | NoticeQueued | NoticeSent | NoticeFailed | NoticeUnknown | NoticeSuppressed | NoticeRead
+@dataclass(frozen=True, slots=True)
+class NoticeResolved:
+    """A person found out what became of one in doubt, before it was sent or goes out again."""
+
+    was_sent: bool
+    at: datetime
+
+
+NoticeEvent = (
+    NoticeRequested
+    | NoticeJoined
+    | NoticeQueued
+    | NoticeSent
+    | NoticeFailed
+    | NoticeUnknown
+    | NoticeSuppressed
+    | NoticeRead
+    | NoticeResolved
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -456,8 +474,8 @@ def _recorded(notice: Notice, c: RecordSent | RecordFailed | RecordUnknown) -> S
 def _resolved(notice: Notice, c: ResolveNotice) -> Sequence[NoticeEvent]:
     notice.must_be("unknown")
     if c.outcome == "sent":
-        return [NoticeSent(c.at, notice.attempts, notice.message_id, False, c.origin)]
-    return [NoticeQueued(notice.round + 1, notice.content, c.at)]
+        return [NoticeResolved(True, c.at), NoticeSent(c.at, notice.attempts, notice.message_id, False, c.origin)]
+    return [NoticeResolved(False, c.at), NoticeQueued(notice.round + 1, notice.content, c.at)]
 
 
 def _read(notice: Notice, at: datetime) -> Sequence[NoticeEvent]:
@@ -494,6 +512,8 @@ def evolve(notice: Notice, event: NoticeEvent) -> Notice:
             return replace(notice, status="suppressed", detail=reason)
         case NoticeRead(at=at):
             return replace(notice, status="read", read_at=at)
+        case NoticeResolved():
+            return notice
         case _:
             assert_never(event)
 
@@ -530,5 +550,5 @@ NOTICE: Aggregate[Notice, NoticeCommand, NoticeEvent] = Aggregate(
     Notice(),
     decide,
     evolve,
-    (NoticeRequested, NoticeJoined, NoticeQueued, NoticeSent, NoticeFailed, NoticeUnknown, NoticeSuppressed, NoticeRead),
+    (NoticeRequested, NoticeJoined, NoticeQueued, NoticeSent, NoticeFailed, NoticeUnknown, NoticeSuppressed, NoticeRead, NoticeResolved),
 )

@@ -204,9 +204,31 @@ async def test_about_money_no_answer_waits_for_a_person(house: House, post: Post
         assert [item["id"] for item in listed.json()["items"]] == [command.notice_id]
         resolved = await client.post(f"/v1/notices/{command.notice_id}/resolutions", json={"as": "send_again"})
         assert resolved.status_code == 200, resolved.text
+        assert await in_doubt(house) == 0
     await house.tick()
     assert len(post.mails) == 2
     await house.one("NoticeDelivered")
+
+
+async def in_doubt(house: House) -> int:
+    """What the gauge of effects in doubt counts."""
+    return len(await house.rows("select key from effects where state = 'unknown'"))
+
+
+async def test_what_a_person_says_of_a_notice_settles_its_effect(house: House, post: PostOffice) -> None:
+    post.answers.append(HANG_UP)
+    command = email(message_class="money")
+    await house.hear(command)
+    await house.tick()
+    assert await in_doubt(house) == 1
+    async with house.client(await house.key("notices:read", "ops:retry")) as client:
+        resolved = await client.post(f"/v1/notices/{command.notice_id}/resolutions", json={"as": "sent"})
+        assert resolved.status_code == 200, resolved.text
+    assert await in_doubt(house) == 0
+    await house.one("NoticeDelivered")
+    await house.forget()
+    await house.tick(timedelta(days=3))
+    assert (len(post.mails), await house.said()) == (1, [])
 
 
 @pytest.mark.parametrize(

@@ -146,7 +146,7 @@ class Books:
         handler = HANDLER[a.aggregate.name]
         if (said := handler.publish(state, recorded)) is not None:
             self.said.append(said.contract if isinstance(said, InNameOf) else said)
-        if (effect := handler.effect(state, recorded)) is not None:
+        if isinstance(effect := handler.effect(state, recorded), Effect):
             self.effects.append(effect)
         for view in handler.views:
             _row_fits(view, state, recorded)

@@ -19,6 +19,7 @@ from services.notifications.domain.notice import (
     NoticeQueued,
     NoticeRead,
     NoticeRequested,
+    NoticeResolved,
     NoticeSent,
     NoticeSuppressed,
     NoticeUnknown,
@@ -146,8 +147,9 @@ def test_an_outcome_of_an_earlier_round_means_nothing() -> None:
 def test_what_may_have_been_sent_waits_for_a_person() -> None:
     given(NOTICE, asked()).when(RecordUnknown(1, NOW, 1, "the sender stopped")).then(UNKNOWN)
     was_sent = ResolveNotice("sent", NOW, PERSON)
-    given(NOTICE, asked(), UNKNOWN).when(was_sent).then(NoticeSent(NOW, 1, None, False, PERSON))
-    given(NOTICE, asked(), UNKNOWN).when(ResolveNotice("send_again", NOW, PERSON)).then(NoticeQueued(2, LINK, NOW))
+    given(NOTICE, asked(), UNKNOWN).when(was_sent).then(NoticeResolved(True, NOW), NoticeSent(NOW, 1, None, False, PERSON))
+    again = ResolveNotice("send_again", NOW, PERSON)
+    given(NOTICE, asked(), UNKNOWN).when(again).then(NoticeResolved(False, NOW), NoticeQueued(2, LINK, NOW))
     given(NOTICE, asked(), sent()).when(was_sent).refused("notice_over")
 
 
