@@ -144,7 +144,7 @@ async def _told(request: Request, error: Exception) -> Response:
     answer = problem_of(error, exchange.about)
     if exchange.caller is None or not isinstance(error, Rejected | _Invalid):
         return rendered(answer)
-    return await Door(request.app.state.rooms, request, exchange.caller).refuse(answer)
+    return await Door(request.app.state.rooms, request, exchange.caller).keep(answer)
 
 
 class _Invalid(Problem):

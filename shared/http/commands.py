@@ -219,7 +219,7 @@ class Door:
         item = Item(id, self._source(), f"{self.caller.tenant}/{addressed[0].id}", self._context(), addressed, expected)
         return HttpCommand(item, await self._body_hash(content), answering(answer, self._exchange.about))
 
-    async def refuse(self, answer: Answer) -> Response:
+    async def keep(self, answer: Answer) -> Response:
         """A refusal found before anything was asked: kept under the request's key like every other answer, and said again."""
         key = self._exchange.headers.get(b"idempotency-key", "")
         if self._request.method != "POST" or self._exchange.asked or self._exchange.body is None or not _KEY.fullmatch(key):
