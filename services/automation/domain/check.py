@@ -13,6 +13,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from services.automation.domain import catalogue, condition, fields
+from services.automation.domain.allowed import most_of, one_of, takes, there_are
 from services.automation.domain.callback import TYPES
 from services.automation.domain.card import normal
 from services.automation.domain.catalogue import LONGEST_SOURCE, RULE_TYPES, TRIGGER_TYPES, RuleType, Setting, TriggerType
@@ -187,7 +188,7 @@ def _settings_of_trigger(checked: Checked, known: TriggerType, place: StageName,
     for s in known.settings:
         value = settings[s.name]
         if value is None and s.required:
-            checked.find(f"/settings/{s.name}", "setting_required", f"{s.label[0]} is required.")
+            checked.find(f"/settings/{s.name}", "setting_required", _asked_for(s, place))
         elif value is not None:
             _setting_of_trigger(checked, s, value, place, names)
     if known.name == "app":
@@ -279,7 +280,8 @@ def _person(checked: Checked, pointer: str, value: Any, names: Names) -> None:
     code = value.removeprefix("user:") if isinstance(value, str) and value.startswith("user:") else None
     found = names.people.get(code) if code else None
     if found is None:
-        checked.find(pointer, "unknown_user", f"{value} is no employee; write user:<code>.")
+        there = there_are([f"user:{code}" for code, (_, active) in names.people.items() if active], value)
+        checked.find(pointer, "unknown_user", f"{value!r} is no employee; write user:<code>{there}")
         return
     checked.references[str(value)] = found[0]
     if not found[1]:
@@ -321,12 +323,16 @@ class _Paths:
             self.checked.references[f"kind:{name}"] = kind
         return kind
 
+    def known(self) -> Iterable[tuple[str, str]]:
+        """Paths of fields, own ones first, with their types."""
+        return (*self.event.items(), *self.names.custom.items(), *fields.standard_of(self.place.element_type).items())
+
     def _named(self, pointer: str, name: str) -> str | None:
         if name.startswith(("const.", "var.")):
             found = self.names.values.get(name)
             if found is None:
                 what = "constant" if name.startswith("const.") else "variable"
-                near = self._near(name, self.names.values)
+                near = there_are([value for value in self.names.values if value.startswith(name.partition(".")[0])], name)
                 self.checked.find(pointer, f"unknown_{what}", f"There is no {what} {name.partition('.')[2]}{near}")
                 return None
             if found[2] not in ("everywhere", "crm", self.place.element_type):
@@ -335,14 +341,9 @@ class _Paths:
             return found[1]
         if name in self.names.custom:
             return self.names.custom[name]
-        near = self._near(name, (*fields.standard_of(self.place.element_type), *self.names.custom, *self.event))
+        near = there_are((path for path, _ in self.known()), name)
         self.checked.find(pointer, "unknown_path", f"There is no field {name} of a {self.place.element_type}{near}")
         return None
-
-    def _near(self, name: str, known: Iterable[str]) -> str:
-        """What may have been meant."""
-        found = get_close_matches(name, list(known), 3)
-        return f"; did you mean {' or '.join(found)}?" if found else "."
 
     def _output(self, pointer: str, name: str) -> str | None:
         """Only of a rule that this one is ordered after: the chain of after_previous rules above it (G10)."""
@@ -403,7 +404,8 @@ def _timing(checked: Checked, pointer: str, timing: Any, paths: _Paths, *, deadl
     if anchor is not None:
         kind = paths.kind(f"{pointer}/{modes[0]}", anchor)
         if kind is not None and kind not in ("date", "datetime"):
-            checked.find(f"{pointer}/{modes[0]}", "anchor_not_a_date", f"{anchor} is no date.")
+            dates = [path for path, of in paths.known() if of in ("date", "datetime")]
+            checked.find(f"{pointer}/{modes[0]}", "anchor_not_a_date", f"{anchor} is no date{there_are(dates)}")
 
 
 DAY_KEYS = frozenset(("day", "time", "zone"))
@@ -526,7 +528,7 @@ def _setting(checked: Checked, s: Setting, value: Any, place: StageName, names: 
     pointer = f"/settings/{s.name}"
     if value is None:
         if s.required:
-            checked.find(pointer, "setting_required", f"{s.label[0]} is required.")
+            checked.find(pointer, "setting_required", _asked_for(s, place))
         return
     problems = _problems(s, value, place)
     for at, code, detail in problems:
@@ -537,6 +539,10 @@ def _setting(checked: Checked, s: Setting, value: Any, place: StageName, names: 
         for at, text in [(part(name), text) for name, text in value.items()] if isinstance(value, dict) else [("", value)]:
             paths.template(pointer + at, str(text))
     _referred(checked, pointer, s, value, names, paths)
+
+
+def _asked_for(s: Setting, place: StageName) -> str:
+    return f"{s.name} is required: {takes(s, place.element_type)}."
 
 
 def _problems(s: Setting, value: Any, place: StageName) -> list[tuple[str, str, str]]:
@@ -558,11 +564,10 @@ def _problems(s: Setting, value: Any, place: StageName) -> list[tuple[str, str, 
 
 
 def _each(s: Setting, value: Any) -> list[tuple[str, str, str]]:
-    most = MOST_REMINDERS if s.kind == "minutes_list" else s.most or 50
     if not isinstance(value, list):
-        return [("", "wrong_type", f"{s.name} is a list of at most {most}.")]
-    if len(value) > most:
-        return [("", "out_of_range", f"{s.name} names at most {most}.")]
+        return [("", "wrong_type", f"{s.name} is {takes(s)}.")]
+    if len(value) > most_of(s):
+        return [("", "out_of_range", f"{s.name} names at most {most_of(s)}.")]
     of_one = _whole if s.kind == "minutes_list" else _is_text
     return [(part(n), *found) for n, item in enumerate(value) if (found := of_one(s, item)) is not None]
 
@@ -590,10 +595,7 @@ def _told(s: Setting, value: Json) -> list[tuple[str, str, str]]:
 
 
 def _is_text(s: Setting, value: Any) -> tuple[str, str] | None:
-    return None if isinstance(value, str) and value else ("wrong_type", f"{s.name} holds texts, each a name.")
-
-
-MOST_REMINDERS = 5
+    return None if isinstance(value, str) and value else ("wrong_type", f"{s.name} holds texts, each {one_of(s)}.")
 
 
 def _shape(s: Setting, value: Any, place: StageName) -> tuple[str, str] | None:
@@ -614,9 +616,9 @@ def _shape(s: Setting, value: Any, place: StageName) -> tuple[str, str] | None:
         case "minutes":
             return _whole(s, value)
         case "payload":
-            return None if value == {} else ("wrong_type", f"{s.name} maps names to texts.")
+            return None if value == {} else ("wrong_type", f"{s.name} is {takes(s)}.")
         case "texts" | "field_values":
-            return ("empty_map", f"{s.name} is empty.") if value == {} else ("wrong_type", f"{s.name} maps names to texts.")
+            return ("empty_map", f"{s.name} is empty; it is {takes(s)}.") if value == {} else ("wrong_type", f"{s.name} is {takes(s)}.")
         case "recipients":
             return _recipient(s, value)
         case "code":
@@ -639,10 +641,13 @@ def _shape(s: Setting, value: Any, place: StageName) -> tuple[str, str] | None:
             return _text(s, value)
 
 
+MAPS = ("texts", "field_values")
+
+
 def _recipient(s: Setting, value: Any) -> tuple[str, str] | None:
     if value in ("", []):
-        return "empty_list", f"{s.name} names nobody."
-    return None if isinstance(value, str) else ("wrong_type", f"{s.name} is one person, or a list of them.")
+        return "empty_list", f"{s.name} names nobody; it is {takes(s)}."
+    return None if isinstance(value, str) else ("wrong_type", f"{s.name} is {takes(s)}.")
 
 
 def _chosen(s: Setting, value: Any, code: str) -> tuple[str, str] | None:
@@ -657,7 +662,7 @@ def _several(s: Setting, value: Any, place: StageName) -> tuple[str, str] | None
         return "empty_list", f"{s.name} is empty; there are {', '.join(offered)}."
     strange = [item for item in value if item not in offered]
     if strange:
-        return "target_not_offered", f"{strange[0]} is not offered for a {place.element_type}; there are {', '.join(offered)}."
+        return "target_not_offered", f"{strange[0]!r} is not offered for a {place.element_type}; there are {', '.join(offered)}."
     return ("wrong_type", f"{s.name} names one twice.") if len(set(value)) < len(value) else None
 
 
@@ -707,7 +712,7 @@ def _output_declared(one: Any) -> Iterator[tuple[str, str, str]]:
 
 def _whole(s: Setting, value: Any) -> tuple[str, str] | None:
     if not isinstance(value, int) or isinstance(value, bool):
-        return "wrong_type", f"{s.name} is a whole number."
+        return "wrong_type", f"{s.name} is a whole number, {s.least} to {s.most}."
     within = (s.least is None or value >= s.least) and (s.most is None or value <= s.most)
     return None if within else ("out_of_range", f"{s.name} is {s.least} to {s.most}.")
 
@@ -715,7 +720,7 @@ def _whole(s: Setting, value: Any) -> tuple[str, str] | None:
 def _text(s: Setting, value: Any, name: str = "", most: int | None = 0) -> tuple[str, str] | None:
     """`most`: characters of a text without placeholders; 0: the setting's own limit, None: none but that of every text."""
     if not isinstance(value, str):
-        return "wrong_type", f"{name or s.name} is text."
+        return "wrong_type", f"{s.name} holds texts." if s.kind in MAPS else f"{name or s.name} is {takes(s)}."
     if condition.is_template(value):
         return None
     limit = min((s.most if most == 0 else most) or LONGEST_SOURCE, LONGEST_SOURCE)
@@ -731,20 +736,21 @@ def _referred(checked: Checked, pointer: str, s: Setting, value: Any, names: Nam
         case "pipeline":
             _pipeline(checked, pointer, value, names)
         case "room":
-            _known(checked, pointer, f"room:{value}", names.rooms.get(value), "unknown_room", f"There is no room {value}.")
+            missing = f"There is no room {value}{there_are(names.rooms, value)}"
+            _known(checked, pointer, f"room:{value}", names.rooms.get(value), "unknown_room", missing)
         case "variable":
             _variable(checked, pointer, value, names, paths)
         case "files":
             for n, file in enumerate(value):
                 if file not in names.files:
-                    checked.find(pointer + part(n), "unknown_file", f"There is no file {file}.")
+                    checked.find(pointer + part(n), "unknown_file", f"There is no file {file}; GET /v1/files of deals lists them.")
         case "deadline":
             _timing(checked, pointer, value, paths, deadline=True)
         case "endpoint":
             _endpoint(checked, pointer, value, names)
         case "details_template":
             if value not in names.templates:
-                checked.find(pointer, "unknown_template", f"There is no details template {value}.")
+                checked.find(pointer, "unknown_template", f"There is no details template {value}{there_are(names.templates, value)}")
         case _:
             pass
 
@@ -754,8 +760,9 @@ def _meant(checked: Checked, pointer: str, s: Setting, person: Any, names: Names
     if person in ("default", "responsible") or (s.template and condition.is_template(person)):
         return
     if s.kind == "recipients" and isinstance(person, str) and person.startswith("role:"):
-        if person.removeprefix("role:") not in names.roles:
-            checked.find(pointer, "unknown_role", f"Nobody has the role {person.removeprefix('role:')}.")
+        role = person.removeprefix("role:")
+        if role not in names.roles:
+            checked.find(pointer, "unknown_role", f"Nobody has the role {role}{there_are(sorted(names.roles), role)}")
         return
     _person(checked, pointer, person, names)
 
@@ -770,16 +777,25 @@ def _known(checked: Checked, pointer: str, name: str, id: str | None, code: str,
 def _pipeline(checked: Checked, pointer: str, code: str, names: Names) -> None:
     found = names.pipelines.get(code)
     if found is None:
-        checked.find(pointer, "unknown_pipeline", f"There is no pipeline {code}.")
+        checked.find(pointer, "unknown_pipeline", f"There is no pipeline {code}{there_are(_live_pipelines(names), code)}")
     elif found[1]:
-        checked.find(pointer, "target_missing", f"Pipeline {code} is archived.")
+        checked.find(pointer, "target_missing", f"Pipeline {code} is archived{there_are(_live_pipelines(names))}")
     else:
         checked.references[f"pipeline:{code}"] = found[0]
 
 
+def _live_pipelines(names: Names) -> list[str]:
+    return [code for code, (_, archived, _, _) in names.pipelines.items() if not archived]
+
+
+def _live_stages(stages: Mapping[str, tuple[str, bool]]) -> list[str]:
+    return [code for code, (_, retiring) in stages.items() if not retiring]
+
+
 def _variable(checked: Checked, pointer: str, code: str, names: Names, paths: _Paths) -> None:
     if f"var.{code}" not in names.values and f"const.{code}" in names.values:
-        checked.find(pointer, "constant_by_rule", "Rules change variables, never constants.")
+        variables = [name.removeprefix("var.") for name in names.values if name.startswith("var.")]
+        checked.find(pointer, "constant_by_rule", f"{code} is a constant; rules change variables{there_are(variables)}")
     elif paths.kind(pointer, f"var.{code}") is not None:
         checked.references[f"variable:{code}"] = names.values[f"var.{code}"][0]
 
@@ -834,9 +850,10 @@ def _target_stage(checked: Checked, s: Json, place: StageName, names: Names) -> 
     code = next(iter(stages), None) if s["initial_stage"] == "first" else s["initial_stage"]
     stage = stages.get(code) if isinstance(code, str) else None
     if stage is None:
-        checked.find("/settings/initial_stage", "unknown_stage", f"Pipeline {s['pipeline']} has no stage {code}.")
+        there = there_are(_live_stages(stages), code)
+        checked.find("/settings/initial_stage", "unknown_stage", f"{s['pipeline']} has no stage {code}{there}")
     elif stage[1]:
-        checked.find("/settings/initial_stage", "target_missing", f"Stage {code} is being removed.")
+        checked.find("/settings/initial_stage", "target_missing", f"Stage {code} is being removed{there_are(_live_stages(stages))}")
     elif stage[0] == place.stage_id:
         checked.find("/settings/initial_stage", "target_is_own_stage", "A copy into the rule's own stage would never end (D41).")
     elif s["initial_stage"] != "first":
@@ -849,14 +866,16 @@ def _details(checked: Checked, s: Json, names: Names) -> None:
         return
     owner = "company" if s["element"] == "company" else "person"
     if template[0] != owner:
-        checked.find("/settings/template", "template_of_other_owner_type", f"{s['template']} is a template of a {template[0]}.")
+        checked.find("/settings/template", "template_of_other_owner_type", f"{s['template']} is for a {template[0]}, asked for a {owner}.")
     asked = s.get("fields") if isinstance(s.get("fields"), dict) else {}
     for name in asked or {}:
         if name in catalogue.ADDRESS_FIELDS:
             if s["address_type"] is None:
-                checked.find("/settings/address_type", "address_type_missing", f"{name} is a field of an address: which one?")
+                which = f"{name} is a field of an address; which one: {', '.join(catalogue.ADDRESS_TYPES)}."
+                checked.find("/settings/address_type", "address_type_missing", which)
         elif name not in template[1]:
-            checked.find(f"/settings/fields{part(name)}", "unknown_field", f"Template {s['template']} has no field {name}.")
+            there = there_are((*sorted(template[1]), *catalogue.ADDRESS_FIELDS), name)
+            checked.find(f"/settings/fields{part(name)}", "unknown_field", f"{s['template']} has no field {name}{there}")
 
 
 # ------------------------------------------------------------------------------------------------ rules that change the element
@@ -871,9 +890,9 @@ def _next_stage(checked: Checked, path: Any, place: StageName, names: Names) -> 
     if pipeline not in ("", place.pipeline):
         checked.find("/settings/stage", "stage_of_other_pipeline", f"{path} is no stage of {place.pipeline}; copy_deal leads elsewhere.")
     elif code not in stages:
-        checked.find("/settings/stage", "unknown_stage", f"{place.pipeline} has no stage {code}; there are {', '.join(stages)}.")
+        checked.find("/settings/stage", "unknown_stage", f"{place.pipeline} has no stage {code}{there_are(_live_stages(stages), code)}")
     elif stages[code][1]:
-        checked.find("/settings/stage", "target_missing", f"Stage {code} is being removed.")
+        checked.find("/settings/stage", "target_missing", f"Stage {code} is being removed{there_are(_live_stages(stages))}")
     elif stages[code][0] == place.stage_id:
         checked.find("/settings/stage", "target_is_own_stage", "An element that arrives here stands in this stage already.")
     else:

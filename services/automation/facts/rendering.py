@@ -373,8 +373,15 @@ def _parsed(source: str, zone: str, language: str, currency: str) -> BoundTempla
     try:
         return _environment(zone, language, currency).from_string(_for_liquid(source))
     except (LiquidError, RecursionError) as error:
-        code = "unknown_filter" if "filter" in str(error).lower() else "bad_template"
-        raise TemplateProblem(code, str(error).splitlines()[0][:300]) from None
+        raise _unusable(error) from None
+
+
+def _unusable(error: Exception) -> TemplateProblem:
+    """As a sentence; a tag that there is not is answered with those that there are."""
+    said = str(error).splitlines()[0][:300] if str(error) else "it is nested too deeply"
+    tags = f"; tags are {', '.join(ALLOWED_TAGS)}" if "unexpected tag" in said else ""
+    code = "unknown_filter" if "filter" in said.lower() else "bad_template"
+    return TemplateProblem(code, f"The text cannot be filled: {said}{tags}.")
 
 
 def render(source: str, scope: Scope) -> Rendered:
@@ -399,11 +406,11 @@ def check(source: str) -> Iterable[str]:
     try:
         found = template.analyze(include_partials=False)
     except LiquidError as error:
-        code = "unknown_filter" if "filter" in str(error).lower() else "bad_template"
-        raise TemplateProblem(code, str(error).splitlines()[0][:300]) from None
-    unknown = [name for name in found.filters if name not in (*KEPT_FILTERS, *OWN_FILTERS, "date", "money")]
+        raise _unusable(error) from None
+    offered = sorted(("required", *KEPT_FILTERS, *OWN_FILTERS.keys() - {"must_have"}, "date", "money"))
+    unknown = [name for name in found.filters if name not in (*offered, "must_have")]
     if unknown:
-        raise TemplateProblem("unknown_filter", f"There is no filter {unknown[0]}.")
+        raise TemplateProblem("unknown_filter", f"There is no filter {unknown[0]}; there are {', '.join(offered)}.")
     return [_path(variable.segments) for variables in found.globals.values() for variable in variables]
 
 

@@ -11,8 +11,8 @@ from typing import Any
 from uuid import UUID
 
 from services.automation.domain import words
+from services.automation.domain.allowed import MOST_REMINDERS
 from services.automation.domain.catalogue import LATE_LIMITS, RULE_TYPES, TRIGGER_TYPES, RuleType, Setting, TriggerType
-from services.automation.domain.check import MOST_REMINDERS
 from services.automation.rule_sets.planning import Planned, World, plan_of
 from services.automation.rule_sets.reading import documents_of
 from shared.es.aggregate import Json
