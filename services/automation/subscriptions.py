@@ -713,7 +713,7 @@ def pipeline_archived(message: Message[deals.PipelineArchived], facts: Facts) ->
     """Rules elsewhere that copy into it cannot run any more; their owners are told (D59)."""
     for rule in facts.all(views.RULES_NAMING, message.body.pipeline_id):
         if message.body.pipeline_id in rule.references.values():
-            yield Addressed(RULE, rule.rule_id, InvalidateRule("target_missing", "A pipeline it names was archived."))
+            yield Addressed(RULE, rule.id, InvalidateRule("target_missing", "A pipeline it names was archived."))
 
 
 def stages_changed(message: Message[deals.StagesChanged | deals.StageReplaced], facts: Facts) -> Asks:
@@ -725,7 +725,7 @@ def stages_changed(message: Message[deals.StagesChanged | deals.StageReplaced], 
     for rule in facts.all(views.RULES_NAMING, body.pipeline_id):
         gone = [name for name, id in rule.references.items() if name.startswith(prefix) and id not in there]
         if gone:
-            yield Addressed(RULE, rule.rule_id, InvalidateRule("target_missing", f"{gone[0].removeprefix('stage:')} is gone."))
+            yield Addressed(RULE, rule.id, InvalidateRule("target_missing", f"{gone[0].removeprefix('stage:')} is gone."))
     for row in facts.all(views.TARGETS_OF_PIPELINE, body.pipeline_id):
         if row["stage_id"] not in there:
             yield Addressed(TRIGGER, row["id"], InvalidateTrigger("target_missing", "Its target stage is gone."))
@@ -733,7 +733,36 @@ def stages_changed(message: Message[deals.StagesChanged | deals.StageReplaced], 
 
 def room_retired(message: Message[scheduler.RoomRetired], facts: Facts) -> Asks:
     for rule in facts.all(views.RULES_NAMING, message.body.room_id):
-        yield Addressed(RULE, rule.rule_id, InvalidateRule("unknown_room", "The room it books was retired."))
+        yield Addressed(RULE, rule.id, InvalidateRule("unknown_room", "The room it books was retired."))
+
+
+FORMS = {"deal": "uf", "lead": "uf", "contact": "contact.uf", "company": "company.uf"}
+"""Where the fields of a form stand in paths."""
+
+
+def retired_fields(message: Message[deals.FieldSetChanged]) -> Iterable[str]:
+    """Their paths, as rules and triggers pin them."""
+    body = message.body
+    root = FORMS.get(body.element_type or "") if body.kind == "form" else None
+    return [f"kind:{root}.{field.code}" for field in body.fields if root and field.retired]
+
+
+def field_retired(message: Message[deals.FieldSetChanged], facts: Facts) -> Asks:
+    """Whatever names a field that was removed is out of force until it is published without it."""
+    element_type = message.body.element_type
+    for pinned in retired_fields(message):
+        gone = ("unknown_path", f"The field {pinned.removeprefix('kind:')} it names was removed.")
+        for rule in facts.all(views.RULES_NAMING, pinned):
+            if _names(rule, pinned, element_type):
+                yield Addressed(RULE, rule.id, InvalidateRule(*gone))
+        for trigger in facts.all(views.TRIGGERS_NAMING, pinned):
+            if _names(trigger, pinned, element_type):
+                yield Addressed(TRIGGER, trigger.id, InvalidateTrigger(*gone))
+
+
+def _names(one: views.Naming, pinned: str, element_type: str | None) -> bool:
+    """The form of a deal has nothing to do with rules of leads."""
+    return pinned in one.references and (element_type not in ("deal", "lead") or one.element_type == element_type)
 
 
 def endpoint_of(message: Message[Any]) -> Iterable[str]:
@@ -858,6 +887,9 @@ SUBSCRIPTIONS: tuple[Subscription[Any], ...] = (
     Subscription(deals.PipelineArchived, pipeline_archived, (Need(views.RULES_NAMING, pipeline_changed),)),
     Subscription(deals.StagesChanged, stages_changed, STAGE_NEEDS),
     Subscription(deals.StageReplaced, stages_changed, STAGE_NEEDS),
+    Subscription(
+        deals.FieldSetChanged, field_retired, (Need(views.RULES_NAMING, retired_fields), Need(views.TRIGGERS_NAMING, retired_fields))
+    ),
     Subscription(scheduler.RoomRetired, room_retired, (Need(views.RULES_NAMING, room_of),)),
     Subscription(automation.StopStageRules, stop_rules, needs_of_message(given_element)),
     Subscription(automation.CancelRun, cancel_run, RUN_NEEDS),

@@ -100,7 +100,7 @@ RULE_VERSIONS: HistoryView[DefinedRule, RuleEvent] = HistoryView(
 
 @dataclass(frozen=True, slots=True)
 class StageRule:
-    """A rule of a stage: `ready` if it is in force, else what it has come to (`disabled`, `deleted`, `invalid`, `draft`).
+    """A rule of a stage: `ready` if it is in force, else what it has come to (`disabled`, `deleted`, `invalid`, `fieldless`, `draft`).
 
     `named`: what any version of it refers to, because runs keep the version they began with. `trial`: a newer version that is not
     for all visits; `ready` is then the one before it."""
@@ -146,8 +146,10 @@ class Cast(NamedTuple):
     shadows: tuple[Ready, ...] = ()
 
 
-OUT_OF_FORCE = {"disabled": "disabled", "deleted": "deleted"}
-"""What has become invalid starts no runs; those that wait go on, and fail with what is missing: `target_missing` (D59)."""
+OUT_OF_FORCE = frozenset(("disabled", "deleted", "fieldless"))
+"""What has become invalid starts no runs; those that wait go on, and fail with what is missing: `target_missing` (D59).
+
+Only of a field that was removed nobody else would say so: runs of a rule that is `fieldless` fail here."""
 
 
 class StageRules:
@@ -161,7 +163,7 @@ class StageRules:
         self.rules = tuple(rules)
         self.in_force = tuple(rule.ready for rule in rules if rule.ready is not None)
         self.on_trial = any(rule.trial is not None for rule in rules)
-        self.standing = {rule.rule_id: OUT_OF_FORCE[rule.state] for rule in rules if rule.state in OUT_OF_FORCE}
+        self.standing = {rule.rule_id: rule.state for rule in rules if rule.state in OUT_OF_FORCE}
         self.values = tuple(sorted({parts[2] for _, parts, _ in named if parts[0] == "value"}))
         self.writes = tuple((rule.rule_id, id) for rule, parts, id in named if parts[0] == "variable")
         people = (id for _, parts, id in named if parts[0] == "user")
@@ -188,7 +190,8 @@ NO_RULES = StageRules()
 
 def _stage_rule(row: Row) -> StageRule:
     in_force = row["state"] == "published" and row["invalid_code"] is None
-    state = "invalid" if row["state"] == "published" and not in_force else row["state"]
+    invalid = "fieldless" if row["invalid_code"] == "unknown_path" else "invalid"
+    state = invalid if row["state"] == "published" and not in_force else row["state"]
     named = {pair["key"]: pair["value"] for pair in row["named"] or ()}
     place = (row["id"], row["owner_id"], state, row["position"])
     if not in_force or (row["rollout"]["mode"], row["rollout"]["percent"]) == ("live", 100):
@@ -256,10 +259,15 @@ RULES_BY_STAGE = ByStage()
 
 @dataclass(frozen=True, slots=True)
 class Naming:
-    """A rule that refers to something by id."""
+    """A rule or trigger that refers to something by id, or names a path."""
 
-    rule_id: str
+    id: str
+    element_type: str
     references: Json
+
+
+def _naming(row: Row) -> Naming:
+    return Naming(row["id"], row["element_type"], row["references"])
 
 
 RULES_NAMING: SqlFinder[Naming] = SqlFinder(
@@ -267,7 +275,14 @@ RULES_NAMING: SqlFinder[Naming] = SqlFinder(
     """select w.key, t.* from unnest($1::uuid[], $2::text[]) as w(tenant, key)
        join rules_v1 t on t.tenant = w.tenant and t.state in ('published', 'disabled') and t."references"::text like '%' || w.key || '%'
        order by t.id""",
-    lambda row: Naming(row["id"], row["references"]),
+    _naming,
+)
+TRIGGERS_NAMING: SqlFinder[Naming] = SqlFinder(
+    "triggers naming",
+    """select w.key, t.* from unnest($1::uuid[], $2::text[]) as w(tenant, key)
+       join triggers_v1 t on t.tenant = w.tenant and t.state in ('published', 'disabled') and t."references"::text like '%' || w.key || '%'
+       order by t.id""",
+    _naming,
 )
 TRIGGERS_TABLE = state_table(
     "triggers_v1",

@@ -27,6 +27,14 @@ async def home(place: Place) -> AsyncIterator[Ground]:
         yield ground
 
 
+async def form_has(home: Ground, code: str, **own: Any) -> None:
+    """A custom field of deals."""
+    [form] = await home.items("deals", "/v1/field-sets", element_type="deal")
+    field = {"code": code, "label": code, "field_type": "string"} | own
+    await home.change("deals", f"/v1/field-sets/{form['id']}", {"fields": [field]}, by="ground")
+    await home.settle()
+
+
 def text_of(rule: str, stage: str = "sales/approval") -> str:
     """A rule, and one beside it that has nothing to do with it."""
     beside = '  - { id: beside, type: notify, settings: { to: "user:7", text: "{{deal.title}}" } }'
@@ -40,10 +48,12 @@ async def told(home: Ground, deal: str, what: str = "run_failed", person: str = 
 
 async def is_explained(home: Ground, deal: str, rule: str, verdict: str, code: str) -> Any:
     """In both languages, with the reason in words."""
-    found = await home.look("automation", "/v1/explanations", element_id=deal, rule_id=await home.rule_id(rule))
+    found = await home.look("automation", "/v1/explanations", element_id=deal, rule_id=(await home.run(rule, deal))["rule_id"])
     assert found["verdict"] == verdict
-    assert words.REASONS[code].en in str(found) and words.REASONS[code].de in str(found)
-    assert found["tree"]["state"] in ("no", "ok") and found["says"] != found["says_de"]
+    reason, answer = words.REASONS[code], words.RULE_ANSWERS[verdict]
+    for says, why, how in zip(("says", "says_de"), reason, answer, strict=True):
+        assert found[says] == how.format(why=why), found[says]
+    assert found["tree"]["state"] in ("no", "ok")
     return found
 
 
@@ -142,13 +152,39 @@ async def test_a_target_stage_that_is_removed_between_publishing_and_running(hom
     gone = {"stage_id": home.cast["installation/mounting"], "replacement_stage_id": home.cast["installation/planning"], "rules": "archive"}
     await home.put("deals", f"/v1/pipelines/{home.cast['installation']}/stage-replacements", gone, by="olaf")
     await home.settle()
-    assert (await home.look("automation", f"/v1/rules/{await home.rule_id('hand_over')}"))["invalid"]["code"] == "target_missing"
+    waiting = await home.run("hand_over", deal)
+    assert (await home.look("automation", f"/v1/rules/{waiting['rule_id']}"))["invalid"]["code"] == "target_missing"
     later = await home.deal("Roof afterwards")
     await home.settle()
     await home.move("approval", later)
     assert await home.runs("hand_over", later) == [] and await home.state("beside", later) == "succeeded"
     await home.advance(timedelta(hours=2))
     await fails(home, deal, "hand_over", "failed(target_missing)")
+    await home.apply(text_of(f"{copy}, settings: {{ pipeline: installation }} }}"), prune=True)
+    await home.put("automation", f"/v1/runs/{waiting['id']}/retries", {"version": "current"})
+    await home.settle()
+    assert await home.state("hand_over", deal) == "succeeded"
+    assert len(await home.items("deals", "/v1/deals", pipeline_id=home.cast["installation"])) == 1
+
+
+async def test_a_condition_over_a_field_that_is_removed(home: Ground) -> None:
+    """Rule and trigger are taken out of force and the rule's owner is told once; what waited fails visibly, whatever the old value."""
+    await form_has(home, "doomed")
+    condition = "condition: { field: deal.uf.doomed, op: not_empty }"
+    text = text_of(f"{{ id: bound, type: notify, timing: {{ after: arrival, offset: 1h }}, {condition}, settings: {{ text: Hello }} }}")
+    await home.apply(f"{text}triggers:\n  - {{ id: bound_too, type: webhook, settings: {{ code: bound }}, {condition} }}\n", prune=True)
+    deal = await home.deal("Roof with a field", custom={"doomed": "yes"})
+    await home.settle()
+    await home.move("approval", deal)
+    await form_has(home, "doomed", retired=True)
+    waiting = await home.run("bound", deal)
+    assert (await home.look("automation", f"/v1/rules/{waiting['rule_id']}"))["invalid"]["code"] == "unknown_path"
+    [trigger] = [found for found in await home.items("automation", "/v1/triggers") if found["trigger_key"] == "bound_too"]
+    assert trigger["invalid"] == "unknown_path"
+    [notice] = [notice for notice in await home.feed("olaf") if "uf.doomed" in notice["body_text"]]
+    assert notice["topic"] == "run_failed"
+    await home.advance(timedelta(hours=2))
+    await fails(home, deal, "bound", "failed(field_removed)")
 
 
 async def test_somebody_who_was_deactivated_is_stood_in_for(home: Ground) -> None:

@@ -736,8 +736,8 @@ def _referred(checked: Checked, pointer: str, s: Setting, value: Any, names: Nam
         case "pipeline":
             _pipeline(checked, pointer, value, names)
         case "room":
-            missing = f"There is no room {value}{there_are(names.rooms, value)}"
-            _known(checked, pointer, f"room:{value}", names.rooms.get(value), "unknown_room", missing)
+            room = names.rooms.get(value)
+            _known(checked, pointer, f"room:{value}", room, "unknown_room", f"There is no room {value}{there_are(names.rooms, value)}")
         case "variable":
             _variable(checked, pointer, value, names, paths)
         case "files":
@@ -871,8 +871,8 @@ def _details(checked: Checked, s: Json, names: Names) -> None:
     for name in asked or {}:
         if name in catalogue.ADDRESS_FIELDS:
             if s["address_type"] is None:
-                which = f"{name} is a field of an address; which one: {', '.join(catalogue.ADDRESS_TYPES)}."
-                checked.find("/settings/address_type", "address_type_missing", which)
+                types = ", ".join(catalogue.ADDRESS_TYPES)
+                checked.find("/settings/address_type", "address_type_missing", f"{name} is of an address; which one: {types}.")
         elif name not in template[1]:
             there = there_are((*sorted(template[1]), *catalogue.ADDRESS_FIELDS), name)
             checked.find(f"/settings/fields{part(name)}", "unknown_field", f"{s['template']} has no field {name}{there}")

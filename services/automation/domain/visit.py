@@ -79,7 +79,7 @@ class Known:
     card: Card
     render: Render
     rules: Mapping[str, str] = field(default_factory=dict)
-    """`disabled` or `deleted` by rule id; a rule that is not named is in force."""
+    """`disabled`, `deleted` or `fieldless` by rule id; a rule that is not named is in force."""
     values: Mapping[str, Any] = field(default_factory=dict)
     """Constants and variables by `const.<code>` and `var.<code>`."""
     callback_url: Callable[[str, str], str] = nobody_answers
@@ -972,6 +972,8 @@ def _due(course: Course, place: int, lateness_ms: int | None = None) -> None:
         return course.end(run, "skipped", "rule_disabled")
     if course.visit.status == "left" and run.rule.on_exit == "cancel":
         return course.end(run, "cancelled", course.visit.left_because)
+    if standing == "fieldless":
+        return course.end(run, "failed", "field_removed", "A field that the rule names was removed: publish it without, then retry.")
     return _judge(course, place, lateness_ms)
 
 

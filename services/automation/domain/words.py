@@ -577,6 +577,7 @@ REASONS = {
     "element_deleted": Words("the element was deleted", "das Element wurde gelöscht"),
     "by_person": Words("somebody cancelled it", "jemand hat sie abgebrochen"),
     "target_missing": Words("its target is gone", "ihr Ziel gibt es nicht mehr"),
+    "field_removed": Words("a field it names was removed", "ein Feld, das sie nennt, wurde entfernt"),
     "nothing_to_pay": Words("there is nothing to pay", "es gibt nichts zu bezahlen"),
     "nothing_to_invoice": Words("there is nothing to invoice", "es gibt nichts zu berechnen"),
     "order_missing": Words("the order number is empty", "die Bestellnummer ist leer"),

@@ -484,7 +484,10 @@ def test_leaving_a_stage_without_rules_is_nothing() -> None:
 # ------------------------------------------------------------------------------------------------ rules that change (D2-D4)
 
 
-@pytest.mark.parametrize(("standing", "expected"), [("disabled", ("skipped", "rule_disabled")), ("deleted", ("cancelled", "rule_deleted"))])
+@pytest.mark.parametrize(
+    ("standing", "expected"),
+    [("disabled", ("skipped", "rule_disabled")), ("deleted", ("cancelled", "rule_deleted")), ("fieldless", ("failed", "field_removed"))],
+)
 def test_a_rule_that_is_gone_when_due_does_not_act(standing: str, expected: tuple[str, str]) -> None:
     done = when(after(arrive(RENEWAL)), TimerRang(timer("renewal"), 0, known(rules={rule_id("renewal"): standing})))
     assert run_state(done.state, "renewal") == expected and asked(done) == []
