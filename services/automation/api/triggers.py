@@ -104,7 +104,7 @@ async def list_triggers(
 
 def listed_trigger(row: Mapping[str, Any]) -> Json:
     names = ("id", "pipeline_id", "stage_id", "position", "trigger_key", "trigger_type", "name", "owner_id", "state", "changed_at")
-    return {**{name: row[name] for name in names}, "version": row["trigger_version"]}
+    return {**{name: row[name] for name in names}, "version": row["trigger_version"], "invalid": row["invalid_code"]}
 
 
 @API.post("/v1/triggers", operation_id="triggers_create", status_code=201, tags=["triggers"])

@@ -21,6 +21,9 @@ TAKES = {
     "details_template": "the code of a details template",
     "variable": "the code of a variable",
     "room": "the code of a room",
+    "endpoint": "the id of a webhook endpoint for rules",
+    "span": "a span like 30min or 2d",
+    "declared_outputs": "a list of { name, type }",
     "customers": "none, all, primary or contact:<id>",
     "code": "a code like shop-order-shipped",
     "scope": "any, all_open or created_by:<pipeline>/<stage>#<rule id>",
@@ -46,7 +49,7 @@ def takes(s: Setting, element_type: str | None = None) -> str:
             return f"{one_of(s)}, or a list of at most {s.most} of them"
         case "people" | "files" | "minutes_list":
             return f"a list of at most {most_of(s)}, each {one_of(s)}"
-        case "texts" | "field_values":
+        case "texts" | "field_values" | "payload":
             return f"a map of names to texts, at most {s.most}"
         case _:
             return TAKES.get(s.kind, "text")

@@ -641,7 +641,7 @@ def _shape(s: Setting, value: Any, place: StageName) -> tuple[str, str] | None:
             return _text(s, value)
 
 
-MAPS = ("texts", "field_values")
+MAPS = ("texts", "field_values", "payload")
 
 
 def _recipient(s: Setting, value: Any) -> tuple[str, str] | None:
@@ -942,10 +942,11 @@ def _literal_of_field(checked: Checked, pointer: str, of: FieldType, text: str, 
 
 def _endpoint(checked: Checked, pointer: str, id: str, names: Names) -> None:
     purpose, state = names.endpoints.get(id, ("", ""))
+    usable = [known for known, found in names.endpoints.items() if found == ("rule", "active")]
     if not purpose:
-        checked.find(pointer, "unknown_endpoint", f"There is no webhook endpoint {id[:100]}.")
+        checked.find(pointer, "unknown_endpoint", f"There is no webhook endpoint {id[:100]}{there_are(usable)}")
     elif purpose != "rule":
-        checked.find(pointer, "unknown_endpoint", f"Endpoint {id} is for another purpose: {purpose}.")
+        checked.find(pointer, "unknown_endpoint", f"Endpoint {id} is for another purpose: {purpose}{there_are(usable)}")
     elif state != "active":
         checked.find(pointer, "unknown_endpoint", f"Endpoint {id} is {state}: enable it first.")
     else:

@@ -13,6 +13,7 @@ from services.automation.domain.catalogue import LONGEST_SOURCE, RULE_TYPES, TRI
 from services.automation.domain.check import Names, check_rule, check_trigger
 from services.automation.facts.rendering import check as paths_of
 from shared.es.errors import Fault
+from tests.unit.automation.made import id_of
 from tests.unit.automation.test_check import LINK, NAMES, WON, checked
 from tests.unit.automation.test_forms import TYPES, WRONG, least_of
 
@@ -48,6 +49,10 @@ ALLOWED: dict[str, str] = {
     "stage": "code of a stage|there (is|are)",
     "deadline": r'tomorrow|after, before or at|after, before and at|\+3d|"14:00"|time of day|there are',
     "texts": "names to texts|holds texts|there are",
+    "payload": "names to texts|holds texts",
+    "endpoint": "id of a webhook endpoint|there (is|are)",
+    "span": r"180d|\d+ to \d+ seconds",
+    "declared_outputs": r"\{ name|one of|true or false|has name|name like|at most|already",
     "field_values": "names to texts|holds texts|there are",
     "files": r"ids? of files|at most \d+",
     "details_template": "code of a details template|there are",
@@ -121,6 +126,7 @@ GONE: dict[str, list[tuple[Any, str, str]]] = {
     "variable": [("gone", "unknown_variable", "street"), ("limit", "constant_by_rule", "street")],
     "room": [("small", "unknown_room", "big")],
     "files": [(["4711"], "unknown_file", "/v1/files")],
+    "endpoint": [(id_of(name), "unknown_endpoint", id_of("endpoint")) for name in ("gone", "stream")],
     "scope": [("created_by:sales/new#gone", "wrong_type", "created_by:<pipeline>")],
     "deadline": [
         ({"at": "deal.uf.gone", "time": "14:00"}, "unknown_path", "deal"),
