@@ -774,7 +774,7 @@ def endpoint_gone(what: str) -> Callable[[Message[Any], Facts], Asks]:
 
     def commands(message: Message[Any], facts: Facts) -> Asks:
         for rule in facts.all(views.RULES_NAMING, message.body.endpoint_id):
-            yield Addressed(RULE, rule.rule_id, InvalidateRule("unknown_endpoint", f"The webhook endpoint it calls was {what}."))
+            yield Addressed(RULE, rule.id, InvalidateRule("unknown_endpoint", f"The webhook endpoint it calls was {what}."))
 
     return commands
 

@@ -59,7 +59,7 @@ ALLOWED: dict[str, str] = {
     "variable": "code of a variable|there are",
     "room": "code of a room|there are",
     "customers": "none, all, primary or contact:<id>",
-    "code": "like shop-order-shipped",
+    "code": "like shop-order-shipped|it has",
     "scope": "any, all_open or created_by",
     "threshold": '"30%"|three capital letters',
 }
