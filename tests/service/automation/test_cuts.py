@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
+import httpx
 import pytest
 
 from services.automation.domain.action import request_id
@@ -47,7 +48,7 @@ RULES: tuple[tuple[str, str, dict[str, Any]], ...] = (
 
 
 async def furnished(house: House) -> None:
-    """The same rules, trigger and variable with the same ids in every house."""
+    """The same rules, triggers and variable with the same ids in every house."""
     office = Office(house, house.client(await house.key(*SCOPES, *RIGHTS, actor=f"user:{OLAF}")))
     await office.hear(*founding())
     async with office.http as http:
@@ -58,11 +59,23 @@ async def furnished(house: House) -> None:
             assert (await http.post("/v1/rules", json=body)).status_code == 201
             published = await http.post(f"/v1/rules/{id_of(key)}/publications", json={})
             assert published.status_code == 200, published.text
+        await _shadowed(http)
+        assert (await http.post("/v1/apps/fax/triggers", json={"code": "came", "name": "Fax came"})).is_success
         target = {"pipeline_id": id_of("sales"), "stage_id": stage("sales/approval")}
         trigger = {**target, "id": id_of("paid"), "trigger_type": "invoice_paid", "definition": {"id": "paid"}}
         assert (await http.post("/v1/triggers", json=trigger)).status_code == 201
         assert (await http.post(f"/v1/triggers/{id_of('paid')}/publications", json={})).status_code == 200
     await house.forget()
+
+
+async def _shadowed(http: httpx.AsyncClient) -> None:
+    """A second version of a rule that is judged beside the first and asks nothing."""
+    _, key, definition = RULES[-1]
+    again = {"id": key, **definition, "settings": {"text": "Later"}}
+    changed = await http.patch(f"/v1/rules/{id_of(key)}", json={"definition": again}, headers={"If-Match": "*"})
+    assert changed.status_code == 200, changed.text
+    published = await http.post(f"/v1/rules/{id_of(key)}/publications", json={"rollout": {"mode": "shadow"}})
+    assert published.status_code == 200, published.text
 
 
 DEALS = tuple(id_of(f"deal {n}") for n in range(6))
