@@ -180,6 +180,10 @@ class Door:
         raw = self._exchange.body
         return await self._request.body() if raw is None else raw
 
+    def take(self, sender: str) -> None:
+        """One request of a sender without a credential. Raises Problem(too-many-requests) beyond the rate of one."""
+        self._rooms.buckets.take(f"{self.caller.tenant}/{sender}")
+
     def refuse(self, reason: str) -> Problem:
         """To raise when a signature is wrong: noted in the security log, counted against the address, and told as 401."""
         address = self._request.client.host if self._request.client else ""

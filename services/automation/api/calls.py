@@ -96,6 +96,7 @@ async def _signed_by_a_trigger(door: Door, request: Request, body: TriggerCall, 
     id = signed_id(request.headers, await door.body(), secrets, now())
     if id is None:
         raise door.refuse("bad signature of a trigger call")
+    there.take(f"trigger-call/{body.code}")
     return there, f"{body.code}/{id}"[-255:]
 
 

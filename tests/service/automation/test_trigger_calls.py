@@ -11,13 +11,14 @@ import httpx
 import orjson
 import pytest
 
-from shared.contracts import automation, common
+from shared.contracts import automation, common, deals
 from shared.http.signed import signature
 from shared.messaging.batch import handle_batch
 from shared.messaging.inbox import MessageBatch
 from shared.messaging.records import KafkaRecord
 from shared.testing.stack import Stack
 from tests.service.automation.conftest import NOW, Office, an_office, created, id_of, stage
+from tests.service.house import origin
 
 RULES = """
 stage: sales/delivery
@@ -129,6 +130,15 @@ async def test_unknown_codes_and_tenants_are_not_found(office: Office, deal: str
     assert (await signed(office, secret, call(deal), tenant=uuid4())).status_code == 404
     assert (await office.http.post("/v1/trigger-calls", json=call(deal, code="nobody"))).status_code == 404
     assert (await office.http.post("/v1/trigger-calls", json=call(deal, app_code="phone"))).status_code == 404
+
+
+async def test_nobody_calls_for_a_tenant_that_is_suspended(office: Office, deal: str, secret: str) -> None:
+    tenant = str(office.house.tenant)
+    await office.house.hear(office.house.record(deals.TenantSuspended(origin=origin(), tenant_id=tenant), subject=f"tenant/{tenant}"))
+    refused = await signed(office, secret, call(deal))
+    await office.house.hear(office.house.record(deals.TenantResumed(origin=origin(), tenant_id=tenant), subject=f"tenant/{tenant}"))
+    assert (refused.status_code, refused.json()["code"]) == (403, "tenant_suspended")
+    assert (await signed(office, secret, call(deal))).status_code == 202
 
 
 async def test_an_unknown_element_is_waited_for(office: Office, secret: str) -> None:

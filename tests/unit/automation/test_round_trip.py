@@ -13,6 +13,7 @@ from uuid import UUID
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from services.automation.domain.catalogue import EVENT_KINDS
 from services.automation.domain.check import WARNINGS
 from services.automation.rule_sets.planning import Planned, World, plan_of
 from services.automation.rule_sets.reading import documents_of
@@ -42,6 +43,7 @@ EMPTY = World(
     files=[],
     rules=[],
     triggers=[],
+    app_triggers=[{"path": "phone/call-ended"}],
     endpoints=[{"id": "erp", "purpose": "rule", "state": "active"}],
 )
 
@@ -103,10 +105,33 @@ def rule_of(type: str, settings: st.SearchStrategy[Json]) -> st.SearchStrategy[J
 
 
 RULES = st.one_of(*(rule_of(type, found) for type, found in SETTINGS.items()))
-TRIGGERS = st.fixed_dictionaries(
-    {"id": st.from_regex(r"[a-z]{1,2}", fullmatch=True), "type": st.just("webhook"), "settings": st.just({"code": "shop"})},
-    optional={"allow_back": st.booleans(), "enabled": st.booleans(), "name": PLAIN},
-)
+DECLARED = {
+    "event_fields": st.dictionaries(
+        st.from_regex(r"[a-z0-9]{1,3}(\.[a-z]{1,3}){0,2}", fullmatch=True), st.sampled_from(EVENT_KINDS), max_size=3
+    )
+}
+OF_TRIGGERS: dict[str, tuple[Json, Json]] = {
+    "webhook": ({"code": st.just("shop")}, DECLARED),
+    "app": ({"app_code": st.just("phone"), "code": st.just("call-ended")}, DECLARED),
+    "external_event": (
+        {"event_type": st.sampled_from(["com.example.x", "y"])},
+        {"source": PLAIN, "element_path": st.just("order.deal_id"), **DECLARED},
+    ),
+    "activity_completed": ({}, {"also_automatic": st.booleans()}),
+}
+"""Settings that are there and those that may be, of the types that leads have too."""
+
+
+def _trigger(name: str) -> st.SearchStrategy[Json]:
+    needed, optional = OF_TRIGGERS[name]
+    settings = st.fixed_dictionaries(needed, optional=optional)
+    return st.fixed_dictionaries(
+        {"id": st.from_regex(r"[a-z]{1,2}", fullmatch=True), "type": st.just(name), "settings": settings},
+        optional={"allow_back": st.booleans(), "enabled": st.booleans(), "name": PLAIN},
+    )
+
+
+TRIGGERS = st.sampled_from(sorted(OF_TRIGGERS)).flatmap(_trigger)
 LISTS = {
     "rules": st.lists(RULES, max_size=4, unique_by=lambda rule: str(rule["id"])),
     "triggers": st.lists(TRIGGERS, max_size=3, unique_by=lambda trigger: str(trigger["id"])),
