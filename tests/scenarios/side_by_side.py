@@ -15,12 +15,14 @@ from typing import Any
 import httpx
 
 from shared.testing.world import World
-from tests.scenarios.ground import START, Ground, a_ground
+from tests.scenarios.ground import SERVICES, START, Ground, a_ground
 from tests.scenarios.one_process import ALL, OneProcess, read, said_in
 from tests.scenarios.place import Mail, Said, Tenancy
 
 Scenario = Callable[[Ground], Awaitable[None]]
 Outcome = BaseException | None
+AT_ONCE = 4
+"""So many requests a service is asked by all scenarios together."""
 DEATHS, WITHIN = 200, 15
 """So often a service is killed at most while scenarios are played, each after at most so many statements."""
 
@@ -36,6 +38,7 @@ class Hall:
     waiting: list[tuple[datetime, asyncio.Future[None]]] = field(default_factory=list)
     quiet: asyncio.Event = field(default_factory=asyncio.Event)
     said: dict[str, list[Said]] = field(default_factory=dict)
+    limits: dict[str, asyncio.Semaphore] = field(default_factory=lambda: {name: asyncio.Semaphore(AT_ONCE) for name in SERVICES})
     _heard: int = 0
 
     @property
@@ -98,6 +101,17 @@ class Hall:
         return self.said.get(tenant, [])
 
 
+class OneAfterTheOther(httpx.AsyncBaseTransport):
+    """A few requests at a time: a slow database has less to do, and nobody waits in vain for a connection."""
+
+    def __init__(self, road: httpx.AsyncBaseTransport, limit: asyncio.Semaphore) -> None:
+        self._road, self._limit = road, limit
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        async with self._limit:
+            return await self._road.handle_async_request(request)
+
+
 @dataclass(eq=False)
 class Seat:
     """The place of one scenario among the others."""
@@ -117,7 +131,9 @@ class Seat:
         await self.hall.house.town.put("deals", f"/v1/tenants/{tenant}/suspensions", {})
 
     def door(self, service: str, key: str) -> httpx.AsyncClient:
-        return self.hall.house.door(service, key)
+        door = self.hall.house.door(service, key)
+        road = OneAfterTheOther(door._transport, self.hall.limits[service])
+        return httpx.AsyncClient(transport=road, base_url=door.base_url, headers=door.headers)
 
     async def settle(self) -> None:
         await self.hall.until(self.hall.world.now)

@@ -412,6 +412,27 @@ async def event_before_the_element(g: Ground) -> None:
     await stands(g, "collect-goods", 2)
 
 
+async def event_before_the_element_anywhere(g: Ground) -> None:
+    """D19: no service but its owner knows the deal when its invoice is made and paid."""
+    await g.apply(TRIGGER.format(own=""))
+    world, deal = world_of(g), f"5c1e0003-0000-4000-8000-{g.tenant[-12:]}"
+    others = ("automation", "billing", "scheduler", "notifications")
+    for service in others:
+        world.hold(service, "deals.events", deal)
+    g.cast["D"] = await g.deal(stage="sales/payment-expected", id=deal)
+    await g.settle()
+    i = await of_lines(g, TILES)
+    await g.pay(i)
+    assert (await paid(g), await moves(g), await g.parked()) == ([1], [], [])
+    for service in others:
+        world.release(service, "deals.events", deal)
+    await g.settle()
+
+    assert (len(await moves(g)), await decided(g), await g.parked()) == (1, ["moved"], [])
+    assert await told(g, "anna", "payment") == [(False, 1)]
+    await stands(g, "collect-goods", 2)
+
+
 async def threshold(g: Ground) -> None:
     """D25: it acts on the payment that reaches 30 %."""
     i = await given(g, ', settings: { threshold: "30%" }')
@@ -526,6 +547,7 @@ ORDERS: tuple[Scenario, ...] = (
     paid_before_the_link,
     linked_after_25_hours,
     event_before_the_element,
+    event_before_the_element_anywhere,
     threshold,
     final_stage,
     final_stage_left_where_allowed,
