@@ -126,7 +126,7 @@ def _products(rule: Placed, ground: Ground) -> Iterator[tuple[str, str]]:
         case "create_from" if "deal" in (settings.get("targets") or ()):
             yield from _arrival(settings.get("pipeline") or _default("deal", ground), "first", ground)
         case "change_stage":
-            yield from _arrival(rule.pipeline, settings.get("stage"), ground)
+            yield from _arrival(rule.pipeline, str(settings.get("stage")).rpartition("/")[2], ground)
         case _:
             pass
 
@@ -226,7 +226,7 @@ def _writes(rule: Placed) -> set[str]:
         case "change_variable":
             return {f"variable {settings.get('variable')}"}
         case "change_field":
-            return {f"field {name}" for name in settings.get("fields") or {}}
+            return {f"field {normal(name)}" for name in settings.get("fields") or {}}
         case "change_details":
             return {_details_field(settings, name) for name in settings.get("fields") or {}}
         case "change_responsible":

@@ -70,7 +70,9 @@ def test_a_circle_goes_over_leads_and_moves() -> None:
     lead = rule("lead", "sales/won", type="create_recurring_lead", settings={"title": "Again"})
     deal = rule("deal", "leads/fresh", type="create_from", settings={"targets": ["deal"]})
     onward = rule("onward", "sales/new", type="change_stage", settings={"stage": "won"})
-    assert {id for id, code, _ in found(lead, deal, onward) if code == "cycle"} == {"lead", "deal", "onward"}
+    by_path = rule("onward", "sales/new", type="change_stage", settings={"stage": "sales/won"})
+    for moves in (onward, by_path):
+        assert {id for id, code, _ in found(lead, deal, moves) if code == "cycle"} == {"lead", "deal", "onward"}
     assert found(lead, deal) == []
 
 
@@ -156,6 +158,8 @@ def test_two_rules_that_write_the_same_without_an_order_are_found() -> None:
     assert found(writer("a", 0), rule("x", position=1, execution="after_previous"), writer("b", 2))[0][0] == "b"
     fields: Any = {"type": "change_field", "settings": {"fields": {"title": "x"}}}
     assert found(rule("a", **fields), rule("b", position=1, **fields)) == [("b", "two_writers", "/settings")]
+    longer: Any = {"type": "change_field", "settings": {"fields": {"deal.title": "x"}}}
+    assert found(rule("a", **fields), rule("b", position=1, **longer)) == [("b", "two_writers", "/settings")]
     assert found(details("a", 0, "delivery", city="x"), details("b", 1, "delivery", city="y"))[0][1] == "two_writers"
 
 
