@@ -74,6 +74,10 @@ def _published(state: DefinedRule, id: str, e: rule.RulePublished, origin: commo
 
 
 def of_trigger(state: DefinedTrigger, recorded: Recorded[TriggerEvent]) -> Contract | None:
+    if isinstance(recorded.event, trigger.TriggerInvalidated):
+        code, detail = recorded.event.code, recorded.event.detail
+        about = {"trigger_id": recorded.aggregate_id, "owner_id": state.owner_id}
+        return automation.TriggerInvalidated(**about, code=code, detail=detail, origin=origin_of(recorded))
     says: dict[type[Any], type[automation.TriggerFact]] = {
         trigger.TriggerPublished: automation.TriggerPublished,
         trigger.TriggerDisabled: automation.TriggerDisabled,

@@ -552,6 +552,12 @@ def rule_invalidated(message: Message[automation.RuleInvalidated], facts: Facts)
     return tell(facts, invalid, standing_in(facts, b.owner_id))
 
 
+def trigger_invalidated(message: Message[automation.TriggerInvalidated], facts: Facts) -> Asked:
+    b = message.body
+    invalid = Telling(message.envelope.id, "trigger_invalid", "run_failed", origin_of(b.origin), {"detail": b.detail})
+    return tell(facts, invalid, standing_in(facts, b.owner_id))
+
+
 NOT_MOVED = frozenset({"final_stage", "required_fields_missing", "target_missing", "unresolved"})
 
 
@@ -772,6 +778,7 @@ SUBSCRIPTIONS: tuple[Subscription[Any], ...] = (
     Subscription(automation.RunBlocked, run_blocked, RUN_FAILED),
     Subscription(automation.RunMissed, run_missed, RUN_FAILED),
     Subscription(automation.RuleInvalidated, rule_invalidated, people(field("owner_id"))),
+    Subscription(automation.TriggerInvalidated, trigger_invalidated, people(field("owner_id"))),
     Subscription(automation.TriggerDecided, trigger_decided, people(DECIDED_FOR)),
     Subscription(scheduler.ActivityPlanned, activity_planned, OF_ACTIVITY),
     Subscription(scheduler.ActivityRescheduled, activity_rescheduled, OF_ACTIVITY),

@@ -72,6 +72,7 @@ ALL: tuple[type[Contract], ...] = (
     automation.TriggerPublished,
     automation.TriggerDisabled,
     automation.TriggerDeleted,
+    automation.TriggerInvalidated,
     automation.ValueChanged,
     automation.RunScheduled,
     automation.RunCompleted,

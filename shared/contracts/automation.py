@@ -159,6 +159,15 @@ class TriggerDeleted(TriggerFact, type="automation.TriggerDeleted.v1", topic=EVE
     """A trigger is gone. Heard by outside."""
 
 
+class TriggerInvalidated(Fact, type="automation.TriggerInvalidated.v1", topic=EVENTS, key=("trigger_id",)):
+    """Something a trigger needs disappeared (D59). Heard by notifications."""
+
+    trigger_id: Uuid
+    owner_id: Uuid
+    code: str
+    detail: str
+
+
 class ValueChanged(Fact, type="automation.ValueChanged.v1", topic=EVENTS, key=("value_id",)):
     """A constant or variable has a new value. `value_kind`: constant, variable. Heard by outside."""
 

@@ -3,6 +3,7 @@ once, what stands beside it goes on, and a person can have it done after all."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
@@ -13,6 +14,7 @@ from services.automation.domain import words
 from services.notifications.settings import settings as notifications_settings
 from tests.scenarios.ground import Ground, a_ground
 from tests.scenarios.place import Place
+from tests.service.notifications.receiver import receiving
 
 BIG = "x" * 16_000
 
@@ -59,7 +61,7 @@ async def is_explained(home: Ground, deal: str, rule: str, verdict: str, code: s
 
 async def fails(home: Ground, deal: str, rule: str, state: str) -> Any:
     """Ended so, explained so, told once, and the rule beside it ran."""
-    kind, _, code = state.rstrip(")").partition("(")
+    kind, _, code = state.replace("refused(", "").rstrip(")").partition("(")
     assert await home.state(rule, deal) == state
     assert await home.state("beside", deal) == "succeeded"
     [notice] = await told(home, deal)
@@ -142,6 +144,36 @@ async def test_a_mail_server_that_cannot_be_reached(home: Ground, place: Place, 
     assert [mail.subject for mail in await home.mails("petra") if mail.subject == "Late news"] == ["Late news"]
 
 
+async def test_a_webhook_that_cannot_be_reached(home: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tried for days; then the endpoint is off. Enabled again, a person has it called, and it is called once."""
+    async with receiving() as receiver:
+        pass
+    with monkeypatch.context() as nobody_there:
+        nobody_there.setenv("DEALWRIGHT_HOOKS__ALLOW", f"127.0.0.1:{receiver.port}")
+        notifications_settings.cache_clear()
+        endpoint = {"url": receiver.url, "owner_id": home.cast["olaf"], "purpose": "rule"}
+        hook = (await home.put("notifications", "/v1/webhook-endpoints", endpoint, by="olaf"))["id"]
+        await home.settle()
+        text = text_of(f"{{ id: call, type: call_webhook, settings: {{ endpoint: {hook}, wait: false }} }}")
+        await home.apply(text, prune=True)
+        deal = await home.deal("Roof by hook")
+        await home.settle()
+        await home.move("approval", deal)
+        assert (await home.state("call", deal), await home.state("beside", deal)) == ("running", "succeeded")
+        for hours in (0.1, 0.6, 3, 6, 11, 15, 21, 25, 25, 25, 25):
+            await home.advance(timedelta(hours=hours))
+        await fails(home, deal, "call", "failed(refused(unreachable))")
+        server = await asyncio.start_server(receiver.serve, "127.0.0.1", receiver.port)
+        async with server:
+            await home.put("notifications", f"/v1/webhook-endpoints/{hook}/enablements", by="olaf")
+            await home.settle()
+            await home.apply(text, prune=True)
+            await home.put("automation", f"/v1/runs/{(await home.run('call', deal))['id']}/retries", {})
+            await home.settle()
+        assert (await home.state("call", deal), len(receiver.requests)) == ("succeeded", 1)
+    notifications_settings.cache_clear()
+
+
 async def test_a_target_stage_that_is_removed_between_publishing_and_running(home: Ground) -> None:
     """The rule is taken out of force and its owner told; the run that waited fails, and its owner is told of that."""
     copy = "{ id: hand_over, type: copy_deal, timing: { after: arrival, offset: 1h }"
@@ -168,7 +200,7 @@ async def test_a_target_stage_that_is_removed_between_publishing_and_running(hom
 
 
 async def test_a_condition_over_a_field_that_is_removed(home: Ground) -> None:
-    """Rule and trigger are taken out of force and the rule's owner is told once; what waited fails visibly, whatever the old value."""
+    """Rule and trigger are taken out of force and their owner is told once of each; what waited fails visibly, whatever the old value."""
     await form_has(home, "doomed")
     condition = "condition: { field: deal.uf.doomed, op: not_empty }"
     text = text_of(f"{{ id: bound, type: notify, timing: {{ after: arrival, offset: 1h }}, {condition}, settings: {{ text: Hello }} }}")
@@ -181,8 +213,8 @@ async def test_a_condition_over_a_field_that_is_removed(home: Ground) -> None:
     assert (await home.look("automation", f"/v1/rules/{waiting['rule_id']}"))["invalid"]["code"] == "unknown_path"
     [trigger] = [found for found in await home.items("automation", "/v1/triggers") if found["trigger_key"] == "bound_too"]
     assert trigger["invalid"] == "unknown_path"
-    [notice] = [notice for notice in await home.feed("olaf") if "uf.doomed" in notice["body_text"]]
-    assert notice["topic"] == "run_failed"
+    notices = [notice["body_text"] for notice in await home.feed("olaf") if "uf.doomed" in notice["body_text"]]
+    assert sorted(text.split(":")[0] for text in notices) == ["A rule cannot run any more", "A trigger cannot move anything any more"]
     await home.advance(timedelta(hours=2))
     await fails(home, deal, "bound", "failed(field_removed)")
 

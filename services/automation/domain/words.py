@@ -588,6 +588,17 @@ REASONS = {
     "recipient_missing": Words("no recipient is left", "es bleibt kein Empfänger"),
     "bad_address": Words("an address cannot be written to", "eine Adresse ist nicht erreichbar"),
     "template_error": Words("a text could not be filled", "ein Text ließ sich nicht füllen"),
+    "unreachable": Words("nobody answered at its address", "unter der Adresse hat niemand geantwortet"),
+    "refused_by_endpoint": Words(
+        "the program that was called did not take the call", "das aufgerufene Programm hat den Aufruf nicht angenommen"
+    ),
+    "gone_410": Words("the program that was called is gone", "das aufgerufene Programm gibt es nicht mehr"),
+    "url_not_allowed": Words("its address must not be called", "die Adresse darf nicht aufgerufen werden"),
+    "endpoint_disabled": Words("the webhook endpoint is switched off", "der Webhook-Endpunkt ist ausgeschaltet"),
+    "nothing_to_quote": Words("there is nothing to quote", "es gibt nichts anzubieten"),
+    "no_signer": Words("nobody can sign: there is no contact", "niemand kann unterschreiben: Es gibt keinen Kontakt"),
+    "sign_template_unknown": Words("there is no such document to sign", "dieses Dokument zur Unterschrift gibt es nicht"),
+    "already_converted": Words("the lead has become that already", "der Lead ist das schon geworden"),
     "callback_expired": Words("no answer came in time", "es kam keine Antwort zur Zeit"),
     "retries_exhausted": Words("it was tried often enough", "es wurde oft genug versucht"),
     "too_many_steps": Words("the stay has too many steps", "der Aufenthalt hat zu viele Schritte"),

@@ -99,6 +99,10 @@ TEXTS: dict[str, dict[str, Said]] = {
         "en": Said("A rule is no longer valid", "A rule cannot run any more: {detail}"),
         "de": Said("Eine Regel ist nicht mehr gültig", "Eine Regel kann nicht mehr laufen: {detail}"),
     },
+    "trigger_invalid": {
+        "en": Said("A trigger is no longer valid", "A trigger cannot move anything any more: {detail}"),
+        "de": Said("Ein Auslöser ist nicht mehr gültig", "Ein Auslöser kann nichts mehr bewegen: {detail}"),
+    },
     "not_moved": {
         "en": Said("A trigger moved nothing", "Something happened that should have moved a deal, but it was not moved: {reason}."),
         "de": Said("Ein Auslöser hat nichts bewegt", "Etwas hätte ein Geschäft bewegen sollen, es wurde aber nicht bewegt: {reason}."),

@@ -232,6 +232,12 @@ async def test_a_rule_that_became_invalid_reaches_its_owner(staffed: House) -> N
     assert "Stage won is gone." in (await feed(staffed, OLAF))[0]["body_text"]
 
 
+async def test_a_trigger_that_became_invalid_reaches_its_owner_too(staffed: House) -> None:
+    invalid = automation.TriggerInvalidated(origin=origin(), trigger_id=RULE, owner_id=OLAF, code="target_missing", detail="It is gone.")
+    await staffed.hear(invalid)
+    assert "kann nichts mehr bewegen: It is gone." in (await feed(staffed, OLAF))[0]["body_text"]
+
+
 # what rules ask for
 
 
