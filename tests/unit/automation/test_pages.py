@@ -110,3 +110,9 @@ def test_a_wrong_text_is_found() -> None:
 def test_the_parts_of_an_address_are_all_named() -> None:
     row = next(row for row in read("change_details").table("Settings") if row[0] == "`fields`")
     assert [name for name in ADDRESS_FIELDS if f"`{name}`" not in row[3]] == []
+
+
+def test_every_verdict_stands_on_the_page_about_explanations() -> None:
+    told = (DOCS / "concepts/explain.md").read_text()
+    verdicts = {name for name in (*words.RULE_ANSWERS, *words.TRIGGER_ANSWERS) if not name.startswith("waiting_")}
+    assert {name for name in verdicts if f"`{name}`" not in told} == set()
