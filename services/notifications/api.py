@@ -479,13 +479,13 @@ async def mailbox(
 
 @API.get("/v1/mailbox/{id}", operation_id="mailbox_get", tags=["mailbox"])
 async def mail(id: Id, door: Annotated[Door, needs("notices:read")]) -> Response:
-    """One of them, with the calendar part of an invitation and the names of what is attached."""
+    """One of them, with the recipient's name, the calendar part of an invitation and the names of what is attached."""
     row = await door.one(select(NOTICES_TABLE).where(NOTICES_TABLE.c.id == str(id), NOTICES_TABLE.c.sandbox))
     notice, version = await door.state_at(NOTICE, str(id))
     sent = sending_of(notice, str(id))
     calendar = calendar_of(sent["invitation"], sent["to"], sent["name"]) if sent["invitation"] else None
     attachments = [attachment["name"] for attachment in sent["attachments"]]
-    return door.shown(version, _mail(row) | {"calendar": calendar, "attachments": attachments})
+    return door.shown(version, _mail(row) | {"name": sent["name"], "calendar": calendar, "attachments": attachments})
 
 
 def _mail(row: Row) -> dict[str, Any]:

@@ -4,6 +4,7 @@ The folder is a package so that the World ends with it: the clock and the settin
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from zlib import crc32
 
@@ -13,13 +14,17 @@ from shared.testing.stack import Stack
 from tests.scenarios.ground import Ground, a_ground
 from tests.scenarios.one_process import one_process
 from tests.scenarios.place import Place
+from tests.scenarios.running_stack import running_stack
 
-DISTURBANCES = ("plain", "three times", "reordered", "killed")
+ON_THE_RUNNING_STACK = os.environ.get("SCENARIOS_ON") == "running"
+"""`make scenarios`: every scenario as a rehearsal on five processes, real Kafka and PostgreSQL, instead of in one World."""
+DISTURBANCES = ("plain",) if ON_THE_RUNNING_STACK else ("plain", "three times", "reordered", "killed")
 
 
 @pytest.fixture(scope="package")
 async def place(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Place]:
-    async with one_process(stack, tmp_path_factory.mktemp("town")) as found:
+    folder = tmp_path_factory.mktemp("town")
+    async with running_stack(folder) if ON_THE_RUNNING_STACK else one_process(stack, folder) as found:
         yield found
 
 

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from email.utils import formataddr
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -117,9 +118,10 @@ class RunningStack:
     # ---- seen from outside
 
     async def said(self, tenant: str) -> Sequence[Said]:
+        """Without the moves of the clock: they are how this place makes time pass."""
         await self.settle()
         records = await asyncio.to_thread(read_all, self.addresses.bootstrap)
-        mine = [record for record in records if record.tenant == tenant]
+        mine = [record for record in records if record.tenant == tenant and record.name != "scheduler.RehearsalClockMoved"]
         return [_said(record) for record in sorted(mine, key=_order)]
 
     async def say(self, tenant: str, topic: str, key: str, type: str, body: dict[str, Any]) -> None:
@@ -135,7 +137,7 @@ class RunningStack:
         door = self._door("notifications", self.keys[tenant])
         listed = (await door.get("/v1/mailbox", params={"limit": 200, "sort": "sent_at"})).json()["items"]
         shown = [(await door.get(f"/v1/mailbox/{mail['id']}")).json() for mail in listed if mail["channel"] != "sms"]
-        return [Mail(m["to"], m["subject"] or "", m["body_text"], m["calendar"] or "", tuple(m["attachments"])) for m in shown]
+        return [_mail(mail) for mail in shown]
 
     async def outside(self) -> list[Any]:
         """What has reached the real mail server."""
@@ -148,6 +150,11 @@ class RunningStack:
     async def leave(self) -> None:
         for door in self._doors.values():
             await door.aclose()
+
+
+def _mail(m: Any) -> Mail:
+    to = formataddr((m["name"], m["to"])) if m["name"] else m["to"]
+    return Mail(to, m["subject"] or "", m["body_text"], m["calendar"] or "", tuple(m["attachments"]))
 
 
 def _order(record: Record) -> tuple[float, int]:
