@@ -442,7 +442,7 @@ def _visit(visit: Visit, recorded: Recorded[VisitEvent]) -> Row:
         "left_because": visit.left_because,
         "waits": any(run.state in WAITING for run in visit.runs),
         "runs_started": sum(run.state != "skipped" for run in visit.runs),
-        "runs": [_shown_run(visit, run) for run in visit.runs],
+        "runs": [_shown_run(visit, run) | _held_by(visit, place) for place, run in enumerate(visit.runs)],
         "taken_until": datetime.fromisoformat(visit.taken_until) if visit.taken_until else None,
     }
 
@@ -466,6 +466,15 @@ def _shown_run(visit: Visit, run: Run) -> Json:
         "lateness_ms": run.lateness_ms,
         "asked_since": _asked_since(run) if run.steps else None,
     }
+
+
+def _held_by(visit: Visit, place: int) -> Json:
+    """What a run waits for, or is held back by, beyond a moment: the rule above it, a date field."""
+    run = visit.runs[place]
+    if place and (run.waiting_for == "predecessor" or (run.state, run.reason) == ("blocked", "predecessor")):
+        above = visit.runs[place - 1]
+        return {"above": {"rule_id": above.rule_id, "rule_name": above.rule.name, "state": above.state}}
+    return {"awaited": run.awaited} if run.waiting_for == "field" else {}
 
 
 def _asked_since(run: Run) -> str | None:

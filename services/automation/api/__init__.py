@@ -4,9 +4,22 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from services.automation.api import callbacks, calls, catalogue, explanations, impacts, publishing, rule_sets, rules, runs, triggers, values
+from services.automation.api import (
+    callbacks,
+    calls,
+    catalogue,
+    explanations,
+    impacts,
+    previews,
+    publishing,
+    rule_sets,
+    rules,
+    runs,
+    triggers,
+    values,
+)
 from shared.http.problems import PROBLEMS
 
 API = APIRouter(responses=PROBLEMS)
-for part in (catalogue, rules, publishing, triggers, calls, values, rule_sets, runs, callbacks, explanations, impacts):
+for part in (catalogue, rules, publishing, triggers, calls, values, rule_sets, runs, previews, callbacks, explanations, impacts):
     API.include_router(part.API)

@@ -33,7 +33,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import RowMapping
 from starlette.responses import Response
 
-from services.automation import views
+from services.automation import replicas, views
 from services.automation.api.common import SEE_RUNS, TOUCH_RUNS, ElementType, Id, Nothing, Page, gathering, matching
 from services.automation.domain import explain as why
 from services.automation.domain import visit as vis
@@ -204,13 +204,24 @@ async def horizon(
     due_from: Annotated[Instant | None, Query(alias="from")] = None,
     due_to: Annotated[Instant | None, Query(alias="to")] = None,
 ) -> Response:
-    """Everything that is going to happen, in order of time; what waits for something else than time comes last."""
+    """Everything that is going to happen, in order of time; what waits for something else than time comes last.
+
+    `says`: what each waits for, in words; times in the pipeline's zone. A run is postponed, run now or cancelled under /v1/runs/{id}."""
     t, now = RUNS.c, await door.now()
+    p = replicas.PIPELINES.table.c
+    async with door.reading() as sql:
+        zones = {row.id: row.zone for row in await sql.execute(select(p.id, p.zone))}
     waits_for = t.run.op("->>")(literal_column("'waiting_for'"))
     wanted = {t.element_id: element_id, t.pipeline_id: pipeline_id, t.rule_id: rule_id, waits_for: waiting_for}
     bounds = ((t.due_at >= due_from,) if due_from else ()) + ((t.due_at < due_to,) if due_to else ())
     query = runs_query(wanted, t.waits, t.state.in_(("scheduled", "waiting", "blocked", "missed")), *bounds)
-    return await door.listed(query, paging, sort=(t.due_at, t.triggered_at), default="due_at", shown=partial(listed_run, now))
+    shown = partial(_expected_run, now, zones)
+    return await door.listed(query, paging, sort=(t.due_at, t.triggered_at), default="due_at", shown=shown)
+
+
+def _expected_run(now: datetime, zones: Mapping[str, str | None], row: Mapping[str, Any]) -> Json:
+    reader = why.Reader(zones.get(row["pipeline_id"]) or "UTC")
+    return {**listed_run(now, row), **why.waits_in_words(row["run"], reader).shown("says")}
 
 
 SIGNS = {
@@ -278,6 +289,12 @@ async def get_run(id: Id, door: Annotated[Door, SEE_RUNS]) -> Response:
     if run is None:
         raise NotFound("There is no such run.")
     return door.shown(revision, shown_run(visit, run))
+
+
+@API.get("/v1/visits/{id}/events", operation_id="visits_events", tags=["runs"])
+async def visit_events(id: Id, door: Annotated[Door, SEE_RUNS], paging: Page) -> Response:
+    """Everything that was decided in it, by whom: verbs of people among it."""
+    return await door.history(VISIT, str(id), paging)
 
 
 Verb = Callable[[str, vis.Known, Ready | None], vis.VisitCommand]

@@ -161,6 +161,22 @@ def verdict_of(run: Run) -> str:
     return WORDS_OF_STATE.get(run.state, "waiting")
 
 
+def waits_in_words(run: Json, reader: Reader) -> Words:
+    """Why a run of a list has not begun: `run` as the view shows it."""
+    above = run.get("above") or {}
+    values = {
+        "until": reader.moment(run["due_at"]) if run["due_at"] else "",
+        "field": reader.field(run.get("awaited") or ""),
+        "above": above.get("rule_name", ""),
+        "state": words.STATES.get(above.get("state", ""), same("")),
+    }
+    if run["state"] == "missed":
+        return RULE_ANSWERS["missed"]
+    found = f"{run['reason']}_blocked" if run["state"] == "blocked" else f"waiting_{run['waiting_for']}"
+    needs_a_moment = run["waiting_for"] in FOR_A_TIMER and not run["due_at"]
+    return said(RULE_ANSWERS["waiting_unknown" if needs_a_moment or found not in RULE_ANSWERS else found], **values)
+
+
 @dataclass(frozen=True, slots=True)
 class _RunCase:
     """A run with the visit around it."""
