@@ -1,6 +1,6 @@
 """Services in one process on real PostgreSQL, the clock moved by hand; only Kafka is replaced by a loop (C.13).
 
-For tests/flow alone: whatever a flow shows here it also shows over real Kafka."""
+For tests/flow and tests/scenarios: whatever they show here they also show over real Kafka."""
 
 from __future__ import annotations
 
