@@ -391,12 +391,22 @@ async def drop_run(id: Id, door: Annotated[Door, TOUCH_RUNS], body: Nothing | No
 @API.post("/v1/visits/{id}/stops", operation_id="visits_stop", tags=["runs"])
 async def stop_visit(id: Id, door: Annotated[Door, TOUCH_RUNS], body: Nothing | None = None) -> Response:
     """Cancels everything that still waits in this visit (G26)."""
-    visit, _ = await door.state_at(VISIT, str(id))
+    return await _on_visit(door, str(id), vis.StopRules)
+
+
+@API.post("/v1/visits/{id}/rearmings", operation_id="visits_rearm", tags=["runs"])
+async def rearm_visit(id: Id, door: Annotated[Door, TOUCH_RUNS], body: Nothing | None = None) -> Response:
+    """Of an element that was deleted and restored: plans again what was cancelled with it, from the original anchors (D58)."""
+    return await _on_visit(door, str(id), vis.Rearm)
+
+
+async def _on_visit(door: Door, id: str, verb: Callable[[vis.Known], vis.VisitCommand]) -> Response:
+    visit, _ = await door.state_at(VISIT, id)
     stage = await stage_now(door, visit.element_id, visit.stage_id)
-    asked = asks(str(id), stage, lambda known, seen: vis.StopRules(known))
+    asked = asks(id, stage, lambda known, seen: verb(known))
 
     def answer(done: Result) -> Answer:
-        after = done.state(VISIT, str(id))
-        return Answer(200, {"id": str(id), "runs": [shown_run(after, run) for run in after.runs]}, etag=done.version(VISIT, str(id)))
+        after = done.state(VISIT, id)
+        return Answer(200, {"id": id, "runs": [shown_run(after, run) for run in after.runs]}, etag=done.version(VISIT, id))
 
     return await door.ask(*asked, answer=answer)

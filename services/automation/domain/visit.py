@@ -278,6 +278,13 @@ class StopRules:
     known: Known
 
 
+@dataclass(frozen=True, slots=True)
+class Rearm:
+    """The element was deleted and is back: what was cancelled with it is planned again from its original anchors (D58)."""
+
+    known: Known
+
+
 VisitCommand = (
     Arrive
     | Leave
@@ -299,6 +306,7 @@ VisitCommand = (
     | ContinueRun
     | RetryRun
     | StopRules
+    | Rearm
 )
 
 
@@ -508,6 +516,13 @@ class Left:
     at: str
 
 
+@dataclass(frozen=True, slots=True)
+class Reopened:
+    """The stay goes on: it had ended because the element was deleted."""
+
+    at: str
+
+
 VisitEvent = (
     Arrived
     | TimerAsked
@@ -527,6 +542,7 @@ VisitEvent = (
     | RunMissed
     | RunReleased
     | Left
+    | Reopened
 )
 
 
@@ -697,6 +713,8 @@ def decide(visit: Visit, command: VisitCommand) -> Sequence[VisitEvent]:
             _migrate(course, command)
         case StopRules():
             _cancel_all(course, "by_person")
+        case Rearm():
+            _rearm_all(course)
         case _:
             _by_hand(course, command)
     course.settle()
@@ -1319,6 +1337,16 @@ def _cancel_all(course: Course, reason: str) -> None:
             course.end(run, "cancelled", reason)
 
 
+def _rearm_all(course: Course) -> None:
+    visit, card = course.visit, course.known.card
+    if visit.left_because != "element_deleted" or card.deleted or card.visit_id != visit.visit_id:
+        raise Rejected("not_restored", "Only a stay that ended with its deleted element, which is back in it, goes on.")
+    course.tell(Reopened(course.known.at))
+    for run in visit.runs:
+        if (run.state, run.reason) == ("cancelled", "element_deleted"):
+            course.tell(RunReleased(run.rule_id, "rearmed"))
+
+
 # ------------------------------------------------------------------------------------------------ what people do
 
 ByHand = CancelRun | RunNow | DropRun | ContinueRun | RetryRun
@@ -1422,6 +1450,8 @@ def evolve(visit: Visit, event: VisitEvent) -> Visit:
             return _opened(event)
         case Left(reason=reason, at=at):
             return visit._replace(status="left", left_at=at, left_because=reason)
+        case Reopened():
+            return visit._replace(status="open", left_at=None, left_because=None)
         case _:
             place = visit.place_of(event.rule_id)
             if place is None:
@@ -1570,5 +1600,6 @@ VISIT: Aggregate[Visit, VisitCommand, VisitEvent] = Aggregate(
         RunMissed,
         RunReleased,
         Left,
+        Reopened,
     ),
 )

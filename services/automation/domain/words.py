@@ -930,6 +930,7 @@ HAPPENED = {
     "CallbackOver": Words("no answer is awaited any more", "es wird keine Antwort mehr erwartet"),
     "RunEscalated": Words("somebody was told that it waits too long", "jemand wurde benachrichtigt, dass sie zu lange wartet"),
     "FieldAwaited": Words("waits for a field", "wartet auf ein Feld"),
+    "Reopened": Words("the deleted element is back", "das gelöschte Element ist wieder da"),
     "RunJudged": Words("its condition was judged", "Bedingung geprüft"),
     "ShadowJudged": Words("a version in shadow was judged beside it", "eine Version im Schatten wurde daneben geprüft"),
     "TimerFired": Words("its timer fired, its condition was judged", "Wecker hat ausgelöst, Bedingung geprüft"),

@@ -217,6 +217,7 @@ SUBJECTS: dict[type[Contract], tuple[str, str]] = {
     deals.DealCreated: ("deal", "deal_id"),
     deals.DealFieldsChanged: ("deal", "deal_id"),
     deals.DealDeleted: ("deal", "deal_id"),
+    deals.DealRestored: ("deal", "deal_id"),
     deals.StageChanged: ("deal", "element_id"),
     deals.LeadCreated: ("lead", "lead_id"),
     deals.ContactCreated: ("contact", "contact_id"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from shared.contracts import scheduler
+from shared.contracts import deals, scheduler
 from tests.service.automation.conftest import DEAL, NOW, OLAF, Office, created, id_of, stage, visit
 from tests.service.house import at, origin
 
@@ -77,3 +77,23 @@ async def test_a_bulk_move_is_shown_by_type_before_it_is_made(office: Office) ->
     both = await office.http.post("/v1/previews", json={**to, "element_ids": [DEAL], "from_stage_id": stage("sales/new")})
     assert both.status_code == 422
     assert (await office.http.post("/v1/previews", json={"stage_id": DEAL, "element_ids": [DEAL]})).status_code == 422
+
+
+async def test_a_restored_deals_rules_are_armed_again_on_request(office: Office) -> None:
+    await office.publish(RULES.replace("deal.uf.nothing", "deal.uf.meeting"))
+    await office.hear(created())
+    gone = deals.DealDeleted(origin=origin(), deal_id=DEAL, visit_id=visit(1))
+    await office.hear(gone)
+    assert await entries(office) == {}
+    await office.hear(office_restored())
+    await office.said()
+    answer = await office.http.post(f"/v1/visits/{visit(1)}/rearmings")
+    assert answer.status_code == 200, answer.text
+    assert {*await entries(office)} == {"late", "below", "meet", "mail", "soon"}
+    assert len(await office.said("SetTimer")) == 2
+    again = await office.http.post(f"/v1/visits/{visit(1)}/rearmings")
+    assert (again.status_code, again.json()["code"]) == (409, "not_restored")
+
+
+def office_restored() -> deals.DealRestored:
+    return deals.DealRestored(origin=origin(), deal_id=DEAL, visit_id=visit(1), stage_id=stage("sales/new"))

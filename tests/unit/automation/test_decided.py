@@ -9,7 +9,19 @@ from uuid import UUID
 
 from services.automation.domain.action import ActivityAsked, InvoiceAsked, LeadAsked, NoticeAsked
 from services.automation.domain.timing import instant
-from services.automation.domain.visit import VISIT, CancelRun, Leave, RuleGone, TimerRang, TimerWasSet, Visit, VisitCommand, timer_id
+from services.automation.domain.visit import (
+    VISIT,
+    CancelRun,
+    Leave,
+    Rearm,
+    Reopened,
+    RuleGone,
+    TimerRang,
+    TimerWasSet,
+    Visit,
+    VisitCommand,
+    timer_id,
+)
 from shared.testing.given import Given, given
 from tests.unit.automation.made import NOW, PETRA, VISIT_ID, arrive, id_of, known, later, rule, rule_id, run_state
 
@@ -117,3 +129,20 @@ def test_a_cancelled_rule_lets_the_chain_go_on_and_what_waits_stays_in_order() -
     state, events = went(state, CancelRun(rule_id("a"), known()))
     assert run_state(state, "b")[0] == "running"
     assert [event for event in events if isinstance(event, NoticeAsked)]
+
+
+def test_deleted_and_restored_what_was_cancelled_is_planned_again_if_a_person_wants_it() -> None:
+    """D58."""
+    gone, _ = went(stay(rule("tell", timing=LATE)), Leave("element_deleted", known(later(days=9))))
+    assert run_state(gone, "tell") == ("cancelled", "element_deleted")
+    Given(VISIT, gone).when(Rearm(known(later(days=10), deleted=True))).refused("not_restored")
+    state, events = went(gone, Rearm(known(later(days=10))))
+    assert isinstance(events[0], Reopened) and run_state(state, "tell") == ("waiting", "timer")
+    run = state.run(rule_id("tell"))
+    assert run is not None and run.when is not None
+    assert (run.when["anchor_instant"], run.timer_id) == (instant(NOW), timer_id(VISIT_ID, rule_id("tell"), "delay-2"))
+    old, _ = went(state, rings("tell", later(days=180)))
+    assert run_state(old, "tell") == ("waiting", "timer"), "the old timer means nothing"
+    left, _ = went(state, Leave("stage_left", known(later(days=20))))
+    assert run_state(left, "tell") == ("cancelled", "stage_left")
+    Given(VISIT, left).when(Rearm(known(later(days=30)))).refused("not_restored")
