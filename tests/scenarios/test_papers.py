@@ -43,7 +43,7 @@ async def test_a_document_that_a_rule_made_is_signed_and_moves_the_deal(ground: 
     wanted = ("unterschrieben", "verschickt", "zur Unterschrift angelegt")
     assert sorted(title for title in told if "Contract" in title) == sorted(f"Dokument Contract {what}" for what in wanted)
     assert len([notice for notice in await g.feed() if notice["subject"] == "Signed: Contract"]) == 1
-    assert len([mail for mail in await g.mails() if "Contract" in mail.subject]) == 2
+    assert len([mail for mail in await g.mails("") if "Contract" in mail.subject]) == 2
 
 
 async def test_a_quote_is_accepted_and_becomes_a_deal_and_its_invoice(calm_ground: Ground) -> None:
