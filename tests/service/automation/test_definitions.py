@@ -451,7 +451,7 @@ async def test_a_trigger_whose_stage_is_gone_moves_nothing(office: Office) -> No
     without = tuple(s for s in stages("sales") if s.code != "collect-goods")
     await office.hear(deals.StagesChanged(origin=origin(), pipeline_id=id_of("sales"), order_version=2, stages=without, change="removed"))
     await office.hear(created(), paid())
-    assert await office.said() == []
+    assert [(said.name, said.body["code"]) for said in await office.said()] == [("TriggerInvalidated", "target_missing")]
 
 
 async def test_a_rule_that_books_a_retired_room_becomes_invalid(office: Office) -> None:
