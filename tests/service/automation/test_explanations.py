@@ -204,7 +204,7 @@ async def test_it_waits_until_a_moment(office: Office) -> None:
     ]
     assert shown["time_de"][2:] == [
         "Ausgangspunkt ist 2026-03-02 09:00:00 Europe/Berlin.",
-        "180 days danach: 2026-08-29 09:00:00 Europe/Berlin.",
+        "180 Tage danach: 2026-08-29 09:00:00 Europe/Berlin.",
     ]
     assert part(shown, "time")["due_at"] == at(NOW + timedelta(days=180))
 
