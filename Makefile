@@ -16,7 +16,7 @@ IN_ONE_WORLD := $(foreach name,running_stack payment_orders whole_story examples
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-unit test-service test-flow lint types fmt schemas up down status logs reset run topics watch \
-	rebuild republish parked trace bench chaos scenarios
+	rebuild republish parked trace bench chaos scenarios coverage
 
 ##@ Begin
 help:  ## this list
@@ -101,6 +101,8 @@ test-service: $(READY)  ## the kit and each service, on real PostgreSQL and Kafk
 	$(PY) -m pytest tests/contracts tests/kit tests/service $(ARGS)
 test-flow: $(READY)  ## several services together
 	$(PY) -m pytest $(wildcard tests/flow) $(ARGS)
+coverage: $(READY)  ## run the scenarios and write docs/coverage.md: which test shows which statement
+	$(PY) -m tests.scenarios.coverage
 lint: $(READY)  ## ruff over everything
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check --quiet .

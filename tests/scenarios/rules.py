@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -39,8 +40,8 @@ def _with(stage: str, item: dict[str, Any], changes: Mapping[str, Any]) -> tuple
 
 
 def text_of(stages: Mapping[str, Mapping[str, Any]]) -> str:
-    """Documents by stage: `{"sales/new": {"rules": [...]}}`."""
-    return yaml.safe_dump_all([{"stage": stage, **parts} for stage, parts in stages.items()], sort_keys=False)
+    """As a JSON array, documents by stage: `{"sales/new": {"rules": [...]}}`."""
+    return json.dumps([{"stage": stage, **parts} for stage, parts in stages.items()])
 
 
 def one_rule(stage: str, id: str, type: str, /, settings: Mapping[str, Any] | None = None, **members: Any) -> str:
