@@ -1,7 +1,7 @@
 """What no code of ours can undercut while the libraries and the contracts stay: beside the floors, what they leave to be reached.
 
     python -m bench.bounds http         the web framework with the body of POST /v1/contacts, and nothing behind it
-    python -m bench.bounds automation   the messages of one arrival with ten rules read and written, and nothing decided
+    python -m bench.bounds automation   the messages of one arrival read and written and its one text filled in, and nothing decided
 
 Loopback only, no Kafka, no PostgreSQL. Compare with `python -m bench.floor http|fused` in the same minutes."""
 
@@ -19,12 +19,13 @@ import orjson
 import uvicorn
 import uvloop
 from fastapi import Depends, FastAPI, Header
+from liquid import Environment
 from starlette.responses import Response
 
 from bench.floor import free_port, post_all
 from bench.meter import Meter, shown
 from services.deals.asks.bodies import NewContact
-from shared.contracts import automation, deals, scheduler
+from shared.contracts import deals, scheduler
 from shared.es.recorded import Context
 from shared.messaging.contract import Contract
 from shared.messaging.envelope import from_kafka, pack
@@ -98,19 +99,19 @@ def _example(contract: type[Contract]) -> Contract:
 
 
 def arrivals(n: int) -> float:
-    """Microseconds for one arrival: StageChanged read, one PlanActivity and nine RunSkipped written. The rows, the rules, the
-    visit and its trace come on top."""
+    """Microseconds for one arrival: StageChanged read, a text with two placeholders filled in, PlanActivity written. The rows, the
+    rules with their traces, the visit and its events come on top."""
     context = Context(UUID(int=7), "c", "c", 1, "user:42")
-    said = [_example(scheduler.PlanActivity), *[_example(automation.RunSkipped)] * 9]
+    said, text = _example(scheduler.PlanActivity), Environment().from_string("Call {{ deal.title }} about {{ deal.amount }}")
     heard = publication("urn:dealwright:deals", _example(deals.StageChanged), UUID(int=1), "deal/1", 1, context, now())
     began = time.process_time()
     for _ in range(n):
         envelope = from_kafka(heard.key.encode(), heard.headers, heard.value)
         item = item_of(envelope)
         read_body(deals.StageChanged, envelope)
-        for number, contract in enumerate(said):
-            id = cause_id(item.source, item.id, "visit", number)
-            pack(publication("urn:dealwright:automation", contract, id, "visit/1", number, item.context, envelope.time).headers)
+        text.render(deal={"title": "Acme renewal", "amount": "12500.00"})
+        id = cause_id(item.source, item.id, "visit", 1)
+        pack(publication("urn:dealwright:automation", said, id, "visit/1", 1, item.context, envelope.time).headers)
     return (time.process_time() - began) / n * 1e6
 
 
@@ -125,7 +126,7 @@ def main() -> None:
         print(uvloop.run(http(o.n)))
     else:
         micros = arrivals(o.n)
-        print(f"messages alone: {micros:.0f} us of CPU an arrival, {1e6 / micros:,.0f}/s on one core")
+        print(f"messages and text alone: {micros:.0f} us of CPU an arrival, {1e6 / micros:,.0f}/s on one core")
 
 
 if __name__ == "__main__":
