@@ -4,6 +4,7 @@ rehearsal with a clock of its own, so many may be open at once, and 180 days are
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -137,7 +138,7 @@ class RunningStack:
         door = self._door("notifications", self.keys[tenant])
         listed = (await door.get("/v1/mailbox", params={"limit": 200, "sort": "sent_at"})).json()["items"]
         shown = [(await door.get(f"/v1/mailbox/{mail['id']}")).json() for mail in listed if mail["channel"] != "sms"]
-        return [_mail(mail) for mail in shown]
+        return [_mail(mail) for mail in sorted(shown, key=_when)]
 
     async def outside(self) -> list[Any]:
         """What has reached the real mail server."""
@@ -150,6 +151,12 @@ class RunningStack:
     async def leave(self) -> None:
         for door in self._doors.values():
             await door.aclose()
+
+
+def _when(m: Any) -> tuple[str, int]:
+    """On a clock that stands still, what is sent about one appointment is told apart by its number alone."""
+    number = re.search(r"SEQUENCE:(\d+)", m["calendar"] or "")
+    return m["sent_at"], int(number[1]) if number else 0
 
 
 def _mail(m: Any) -> Mail:
