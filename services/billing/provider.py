@@ -5,7 +5,6 @@ requests, signed as Standard Webhooks describes. Another provider is another cla
 
 from __future__ import annotations
 
-import base64
 import hmac
 import json
 from collections.abc import Mapping
@@ -27,6 +26,7 @@ from services.billing.domain.sign_document import SIGN_DOCUMENT, ExpireSignDocum
 from services.billing.settings import settings
 from shared.es.addressed import Addressed
 from shared.es.errors import Rejected
+from shared.http.signed import sealed
 from shared.messaging.effects import Claimed, EffectKind, Performed
 from shared.runtime import clock
 from shared.runtime.failpoints import afp
@@ -97,19 +97,15 @@ class PaymentProvider(Protocol):
 def signed(id: str, at: datetime, body: bytes, secret: bytes) -> dict[str, str]:
     """The three headers of a Standard Webhook."""
     stamp = str(int(at.timestamp()))
-    return {"webhook-id": id, "webhook-timestamp": stamp, "webhook-signature": f"v1,{_signature(id, stamp, body, secret)}"}
-
-
-def _signature(id: str, stamp: str, body: bytes, secret: bytes) -> str:
-    return base64.b64encode(hmac.digest(secret, f"{id}.{stamp}.".encode() + body, "sha256")).decode()
+    return {"webhook-id": id, "webhook-timestamp": stamp, "webhook-signature": sealed(secret, id, stamp, body)}
 
 
 def check_signature(headers: Mapping[str, str], body: bytes, secrets: tuple[bytes, ...], now: datetime) -> str:
     """The webhook's id. Raises Rejected (`bad_signature`, 400) unless one of the secrets signed it within the tolerance."""
     id, stamp = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
-    given = [s.removeprefix("v1,") for s in headers.get("webhook-signature", "").split(" ") if s.startswith("v1,")]
+    given = headers.get("webhook-signature", "").split(" ")
     fresh = stamp.isascii() and stamp.isdigit() and len(stamp) < 12 and abs(int(stamp) - now.timestamp()) <= TOLERANCE.total_seconds()
-    good = [hmac.compare_digest(_signature(id, stamp, body, secret).encode(), g.encode()) for secret in secrets for g in given]
+    good = [hmac.compare_digest(sealed(secret, id, stamp, body).encode(), g.encode()) for secret in secrets for g in given]
     if not (id and fresh and any(good)):
         raise Rejected("bad_signature", "The signature is missing, wrong or too old.", status=400)
     return id

@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
-from services.notifications.channels.webhook import signature
 from services.notifications.settings import settings as notifications_settings
+from shared.http.signed import signature
 from shared.testing.stack import Stack
 from tests.flow.town import TOWN, Sold, Town, a_town
 from tests.service.notifications.receiver import Receiver, receiving
@@ -69,7 +69,9 @@ async def test_a_webhook_is_called_and_its_answer_goes_on(stack: Stack, tmp_path
 
         assert len(receiver.requests) == 2
         headers, body = receiver.requests[0]
-        assert headers["webhook-signature"] == signature(endpoint["secret"], headers["webhook-id"], int(headers["webhook-timestamp"]), body)
+        assert headers["webhook-signature"] == signature(
+            endpoint["secret"], headers["webhook-id"], headers["webhook-timestamp"], body.encode()
+        )
         said = json.loads(body)
         assert (said["type"], said["data"]) == ("rule.ask", {"deal": deal.id, "title": "Roof 1"})
         assert (await run_of(town, deal, "ask"))["state"] == "running"

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import hmac
 import socket
-from base64 import b64decode, b64encode
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -26,6 +25,7 @@ from services.notifications.domain.url import Target, must_be_public_address, ta
 from services.notifications.settings import settings
 from shared.es.addressed import Addressed, Facts
 from shared.es.errors import Rejected
+from shared.http.signed import shown_secret, signature
 from shared.messaging.effects import Claimed, Performed
 from shared.runtime import metrics
 from shared.runtime.clock import now
@@ -49,20 +49,14 @@ Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 def secret_of(tenant: str, endpoint_id: str, number: int) -> str:
     """The endpoint's n-th secret, as its owner is shown it. Derived, so that it is stored nowhere."""
     pepper = kit_settings().pepper.get_secret_value().encode()
-    return "whsec_" + b64encode(hmac.digest(pepper, f"webhook/{tenant}/{endpoint_id}/{number}".encode(), "sha256")).decode()
-
-
-def signature(secret: str, id: str, timestamp: int, body: str) -> str:
-    """`v1,` and the HMAC over '<id>.<timestamp>.<body>'."""
-    key = b64decode(secret.removeprefix("whsec_"))
-    return "v1," + b64encode(hmac.digest(key, f"{id}.{timestamp}.{body}".encode(), "sha256")).decode()
+    return shown_secret(hmac.digest(pepper, f"webhook/{tenant}/{endpoint_id}/{number}".encode(), "sha256"))
 
 
 def headers_of(request: Mapping[str, Any], tenant: str, timestamp: int) -> dict[str, str]:
     """During a rotation the previous secret signs too."""
     number = request["secret_number"]
     secrets = [secret_of(tenant, request["endpoint_id"], n) for n in ((number, number - 1) if number > 1 else (number,))]
-    signatures = [signature(secret, request["delivery_id"], timestamp, request["body"]) for secret in secrets]
+    signatures = [signature(secret, request["delivery_id"], str(timestamp), request["body"].encode()) for secret in secrets]
     return {
         "Content-Type": "application/json",
         "User-Agent": "Dealwright-Webhooks",

@@ -10,9 +10,10 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from services.notifications.channels.webhook import attempt, signature
+from services.notifications.channels.webhook import attempt
 from services.notifications.settings import settings
 from shared.contracts import notifications
+from shared.http.signed import signature
 from shared.messaging.effects import Claimed
 from shared.runtime.settings import settings as kit_settings
 from tests.service.house import House, employee, origin
@@ -63,7 +64,7 @@ async def test_a_delivery_is_signed_and_answered(house: House, receiver: Receive
     await house.tick()
     ((headers, body),) = receiver.requests
     assert (headers["webhook-id"], headers["host"]) == (command.delivery_id, f"127.0.0.1:{receiver.port}")
-    assert headers["webhook-signature"] == signature(there["secret"], command.delivery_id, int(headers["webhook-timestamp"]), body)
+    assert headers["webhook-signature"] == signature(there["secret"], command.delivery_id, headers["webhook-timestamp"], body.encode())
     assert (json.loads(body)["type"], json.loads(body)["data"]) == ("deal.won", {"title": "Dach"})
     answer = await house.one("WebhookDelivered")
     assert (answer["request_id"], answer["response_status"], answer["attempts"]) == (command.request_id, 204, 1)
@@ -122,7 +123,7 @@ async def test_during_a_rotation_both_secrets_sign(house: House, receiver: Recei
     await house.tick()
     ((headers, body),) = receiver.requests
     for secret in (rotated.json()["secret"], there["secret"]):
-        signed = signature(secret, headers["webhook-id"], int(headers["webhook-timestamp"]), body)
+        signed = signature(secret, headers["webhook-id"], headers["webhook-timestamp"], body.encode())
         assert signed in headers["webhook-signature"].split(" ")
     assert there["secret"] not in str(await house.rows("select request::text, outcome::text from effects"))
 

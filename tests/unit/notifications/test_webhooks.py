@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from services.notifications.channels.webhook import RETRIES, again, signature
+from services.notifications.channels.webhook import RETRIES, again
 from services.notifications.domain.delivery import (
     DELIVERY,
     DeliverAgain,
@@ -37,6 +37,7 @@ from services.notifications.domain.endpoint import (
     SecretRotated,
 )
 from services.notifications.domain.origin import Origin
+from shared.http.signed import signature
 from shared.messaging.effects import Claimed
 from shared.testing.given import given
 
@@ -134,8 +135,8 @@ def test_outcomes_count_for_their_round_only() -> None:
 
 
 def test_the_signature_of_the_standard_s_own_example() -> None:
-    secret, body = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", '{"test": 2432232314}'
-    signed = signature(secret, "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, body)
+    secret, body = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", b'{"test": 2432232314}'
+    signed = signature(secret, "msg_p5jXN8AQM9LWM0D4loKWxJek", "1614265330", body)
     assert signed == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
 
 
