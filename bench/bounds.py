@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 from typing import Annotated
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import orjson
 import uvicorn
@@ -24,6 +24,8 @@ from starlette.responses import Response
 
 from bench.floor import free_port, post_all
 from bench.meter import Meter, shown
+from bench.product import contact
+from bench.stand import until
 from services.deals.asks.bodies import NewContact
 from shared.contracts import deals, scheduler
 from shared.es.recorded import Context
@@ -58,21 +60,14 @@ def serve(port: int) -> None:
     uvicorn.run(bare(), host="127.0.0.1", port=port, log_config=None, access_log=False, loop="uvloop", http="httptools")
 
 
-def _contact() -> bytes:
-    id = str(uuid4())
-    body = orjson.dumps({"first_name": "Petra", "last_name": "Muster", "emails": [f"petra.{id[:8]}@example.org"], "zone": "Europe/Berlin"})
-    head = f"POST /v1/contacts HTTP/1.1\r\nhost: deals\r\nauthorization: Bearer x\r\nidempotency-key: {id}\r\n"
-    return f"{head}content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body
-
-
 async def http(n: int) -> str:
     port = free_port()
-    words = (sys.executable, "-m", "bench.bounds", "serve", "--n", str(port))
+    words = (sys.executable, "-m", "bench.bounds", "serve", "--port", str(port))
     server = await asyncio.create_subprocess_exec(*words)
     try:
-        await _until_open(port)
-        await post_all(port, [_contact() for _ in range(1000)], 16)
-        requests = [_contact() for _ in range(n)]
+        await until(lambda: _refuses(port), "the framework listens")
+        await post_all(port, [contact("x") for _ in range(1000)], 16)
+        requests = [contact("x") for _ in range(n)]
         with Meter(app=server.pid) as meter:
             late = await post_all(port, requests, 16)
         return shown(meter.result("framework alone", n, late))
@@ -81,15 +76,13 @@ async def http(n: int) -> str:
         await server.wait()
 
 
-async def _until_open(port: int) -> None:
-    async with asyncio.timeout(30):
-        while True:
-            try:
-                _, writer = await asyncio.open_connection("127.0.0.1", port)
-                writer.close()
-                return
-            except OSError:
-                await asyncio.sleep(0.05)
+async def _refuses(port: int) -> str | None:
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError as error:
+        return str(error)
+    writer.close()
+    return None
 
 
 # ----------------------------------------------------------------------------------------------------------- automation
@@ -119,9 +112,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("job", choices=("http", "automation", "serve"))
     parser.add_argument("--n", type=int, default=8_000)
+    parser.add_argument("--port", type=int, default=0, help=argparse.SUPPRESS)
     o = parser.parse_args()
     if o.job == "serve":
-        serve(o.n)
+        serve(o.port)
     elif o.job == "http":
         print(uvloop.run(http(o.n)))
     else:

@@ -99,7 +99,8 @@ async def automation(o: argparse.Namespace, stand: Stand) -> Result:
 
 
 # ----------------------------------------------------------------------------------------------------------------- http
-def _contact(key: str) -> bytes:
+def contact(key: str) -> bytes:
+    """A request that creates one."""
     id = str(uuid4())
     body = orjson.dumps({"first_name": "Petra", "last_name": "Muster", "emails": [f"petra.{id[:8]}@example.org"], "zone": "Europe/Berlin"})
     head = f"POST /v1/contacts HTTP/1.1\r\nhost: deals\r\nauthorization: Bearer {key}\r\nidempotency-key: {id}\r\n"
@@ -112,8 +113,8 @@ async def http(o: argparse.Namespace, stand: Stand) -> Result:
     key_file = service.state / "operator.key"
     await until(lambda: _exists(key_file), "deals has written the operator's key")
     key = key_file.read_text().strip()
-    await post_all(service.port, [_contact(key) for _ in range(1000)], o.connections)
-    requests = [_contact(key) for _ in range(o.n)]
+    await post_all(service.port, [contact(key) for _ in range(1000)], o.connections)
+    requests = [contact(key) for _ in range(o.n)]
     async with Counter(stand, "deals.events") as events:
         before = await _settled(events)
         with Meter(deals=service.pid, **await stand.servers()) as meter:
