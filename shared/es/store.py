@@ -14,7 +14,7 @@ import asyncpg
 from shared.es.codec import Codec
 from shared.es.errors import Conflict
 from shared.es.recorded import Context, Recorded, Stream
-from shared.runtime.statements import Statement, execute, load_sql
+from shared.runtime.statements import Statement, load_sql
 
 if TYPE_CHECKING:
     from shared.runtime.database import Tx
@@ -73,12 +73,6 @@ class EventStore:
     def appending(self, recorded: Sequence[tuple[str, Recorded[Any]]]) -> Statement:
         """What appends events, each with its aggregate's name, sorted by (tenant, stream, version)."""
         return Statement(load_sql("es", "append"), tuple(self._columns(recorded)))
-
-    async def append_many(self, tx: Tx, recorded: Sequence[tuple[str, Recorded[Any]]]) -> None:
-        """Append events in one statement. Raises Conflict when a version is taken, AlreadyWritten when an id is."""
-        if recorded:
-            with appended():
-                await execute(tx.raw, self.appending(recorded))
 
     def _columns(self, recorded: Sequence[tuple[str, Recorded[Any]]]) -> list[list[Any]]:
         encode = self._codec.encode

@@ -17,12 +17,13 @@ from sqlalchemy.engine import make_url
 
 from shared.es.errors import Conflict, Unavailable
 from shared.es.recorded import Context, Recorded, Stream
-from shared.es.store import AlreadyWritten
+from shared.es.store import AlreadyWritten, appended
 from shared.runtime import database
 from shared.runtime.clock import now
-from shared.runtime.database import Database
+from shared.runtime.database import Database, Tx
 from shared.runtime.migrate import migrate, schema_is_ready
 from shared.runtime.service import Kit
+from shared.runtime.statements import execute
 from shared.testing.faults import LOOPBACK
 from shared.testing.stack import Stack
 from tests.kit import toy
@@ -214,15 +215,20 @@ def _recorded(version: int) -> tuple[str, Recorded[toy.MarblesPut]]:
     return "jar", Recorded(uuid4(), Stream(toy.TENANT, "jar-a"), version, toy.MarblesPut(1), context, now())
 
 
+async def _append(kit: Kit, tx: Tx, recorded: tuple[str, Recorded[toy.MarblesPut]]) -> None:
+    with appended():
+        await execute(tx.raw, kit.prepared.store.appending([recorded]))
+
+
 async def test_a_version_that_is_taken_is_a_conflict_and_an_id_that_is_taken_a_repeat(kit: Kit) -> None:
     first = _recorded(1)
     async with kit.database.transaction() as tx:
-        await kit.prepared.store.append_many(tx, [first])
+        await _append(kit, tx, first)
     with pytest.raises(Conflict):
         async with kit.database.transaction() as tx:
-            await kit.prepared.store.append_many(tx, [_recorded(1)])
+            await _append(kit, tx, _recorded(1))
     name, recorded = first
     twice = Recorded(recorded.id, recorded.stream, 2, recorded.event, recorded.context, recorded.recorded_at)
     with pytest.raises(AlreadyWritten):
         async with kit.database.transaction() as tx:
-            await kit.prepared.store.append_many(tx, [(name, twice)])
+            await _append(kit, tx, (name, twice))
