@@ -413,10 +413,7 @@ async def list_deliveries(
     at_from: Moment = None,
     at_to: Moment = None,
 ) -> Response:
-    d = DELIVERIES_TABLE.c
-    wanted = [*one_of(d.status, state), *one_of(d.event_name, event_name), *between(d.created_at, at_from, at_to)]
-    query = select(DELIVERIES_TABLE).where(d.endpoint_id == str(id), *wanted)
-    return await door.listed(query, paging, sort=(d.created_at,), shown=shown_delivery)
+    return await all_deliveries(door, paging, str(id), state, event_name, at_from, at_to)
 
 
 @API.get("/v1/webhook-deliveries", operation_id="webhook_deliveries_all", tags=["webhooks"])

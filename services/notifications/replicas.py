@@ -82,49 +82,32 @@ CONTACTS_TABLE = state_table("contacts_v1", Column("emails", JSON, nullable=Fals
 
 
 @dataclass(frozen=True, slots=True)
-class Contact:
-    """The addresses of a customer. An erased contact has none any more (T21)."""
+class Customer:
+    """The addresses of a contact or company. An erased contact has none any more (T21)."""
 
     emails: list[str]
 
 
-def _contact_changed(row: Contact | None, e: deals.ContactFieldsChanged) -> Contact | None:
+def _emails_changed(row: Customer | None, e: deals.ContactFieldsChanged | deals.CompanyFieldsChanged) -> Customer | None:
     change = e.changes.get("emails")
-    return row if row is None or change is None else Contact(list(change.after or ()))
+    return row if row is None or change is None else Customer(list(change.after or ()))
 
 
-CONTACTS: Replica[Contact] = Replica(
+CONTACTS: Replica[Customer] = Replica(
     CONTACTS_TABLE,
-    Contact,
+    Customer,
     {
-        deals.ContactCreated: lambda row, e: Contact(list(e.fields.emails)),
-        deals.ContactFieldsChanged: _contact_changed,
-        deals.ContactDeleted: lambda row, e: Contact([]) if e.erased else row,
+        deals.ContactCreated: lambda row, e: Customer(list(e.fields.emails)),
+        deals.ContactFieldsChanged: _emails_changed,
+        deals.ContactDeleted: lambda row, e: Customer([]) if e.erased else row,
     },
 )
 
 COMPANIES_TABLE = state_table("companies_v1", Column("emails", JSON, nullable=False))
-
-
-@dataclass(frozen=True, slots=True)
-class Company:
-    """The addresses of a customer that is a company."""
-
-    emails: list[str]
-
-
-def _company_changed(row: Company | None, e: deals.CompanyFieldsChanged) -> Company | None:
-    change = e.changes.get("emails")
-    return row if row is None or change is None else Company(list(change.after or ()))
-
-
-COMPANIES: Replica[Company] = Replica(
+COMPANIES: Replica[Customer] = Replica(
     COMPANIES_TABLE,
-    Company,
-    {
-        deals.CompanyCreated: lambda row, e: Company(list(e.fields.emails)),
-        deals.CompanyFieldsChanged: _company_changed,
-    },
+    Customer,
+    {deals.CompanyCreated: lambda row, e: Customer(list(e.fields.emails)), deals.CompanyFieldsChanged: _emails_changed},
 )
 
 # ------------------------------------------------------------------------------------------------------------- files

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import Depends, Path
 from pydantic import AfterValidator, Field, JsonValue
-from sqlalchemy import (
-    Select,
-    select,
-)
+from sqlalchemy import Select, select
 
 from services.automation import replicas, views
 from services.automation.domain.check import StageName
@@ -33,7 +30,6 @@ SEE_RUNS, TOUCH_RUNS = needs("runs:read"), needs("runs:write")
 Id = Annotated[UUID, Path()]
 Page = Annotated[Paging, Depends()]
 ElementType = Literal["deal", "lead"]
-S = TypeVar("S")
 
 
 @asynccontextmanager

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 from uuid import UUID
 
 from fastapi import APIRouter, Query
-from sqlalchemy import (
-    select,
-)
+from sqlalchemy import select
 from sqlalchemy.engine import RowMapping
 from starlette.responses import Response
 
 from services.automation import replicas, views
-from services.automation.api.common import SEE_RUNS, TOUCH_RUNS, Id, Nothing, Page, S, gathering, matching
+from services.automation.api.common import SEE_RUNS, TOUCH_RUNS, Id, Nothing, Page, gathering, matching
 from services.automation.api.runs import shown_run, shown_trace
 from services.automation.domain import decision as dec
 from services.automation.domain import explain as why
@@ -37,6 +35,7 @@ from shared.http.commands import Answer, Door, Result
 from shared.http.types import Instant
 
 API = APIRouter()
+S = TypeVar("S")
 
 
 @API.get("/v1/explanations", operation_id="explanations", tags=["runs"])

@@ -8,11 +8,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Path, Query
 from pydantic import Field
-from sqlalchemy import (
-    Select,
-    func,
-    select,
-)
+from sqlalchemy import Select, func, select
 from starlette.responses import Response
 
 from services.automation import replicas, views

@@ -8,9 +8,7 @@ from uuid import UUID
 
 from fastapi import APIRouter
 from pydantic import Field, model_validator
-from sqlalchemy import (
-    select,
-)
+from sqlalchemy import select
 from starlette.responses import Response
 
 from services.automation import views

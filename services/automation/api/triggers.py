@@ -9,9 +9,7 @@ from uuid import UUID
 
 from fastapi import APIRouter
 from pydantic import Field
-from sqlalchemy import (
-    select,
-)
+from sqlalchemy import select
 from starlette.responses import Response
 
 from services.automation import views

@@ -7,9 +7,7 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter
-from sqlalchemy import (
-    select,
-)
+from sqlalchemy import select
 from starlette.responses import Response
 
 from services.automation import views
