@@ -349,11 +349,14 @@ async def test_a_consumer_whose_fetch_task_died_is_rebuilt(shop: Shop) -> None:
 async def test_lag_without_a_move_is_enough_to_rebuild(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where the fetch task lives and yet brings nothing: only progress is believed.
 
-    Patient enough for the silence to be seen before it ends, also on a machine that stands still for a second."""
+    Patient enough for the silence to be seen before it ends, also on a machine that stands still for a second. The record is sent
+    when the fetch task has ended: a request that was under way would still bring it."""
+    why_dead = GroupConsumer.dead
     monkeypatch.setattr(GroupConsumer, "dead", lambda self: None)
     async with running(shop.consumer(replace(PATIENCE, unmoved=6.0))) as consumer:
         await until(lambda: consumer.settled)
         break_fetching(consumer)
+        await until(lambda: consumer._member is not None and why_dead(consumer._member) is not None)
         await shop.send("deal-1/0")
         await until(lambda: any(state.silent > 1 and state.lag == 1 for state in consumer.partitions.values()))
         await until(lambda: shop.values() == ["deal-1/0"])
