@@ -306,10 +306,12 @@ def _rows(deal: Any) -> list[tuple[str, ...]]:
 
 def _recurring_leads(scene: Scene, since: float) -> Told:
     cast, watcher = scene.cast, scene.watcher
-    asked = [watcher.first("scheduler.TimerSet", lambda s, n=n: _nth_timer(scene, s, n)) for n in (0, 1)]  # type: ignore[misc]
-    due = sorted(datetime.fromisoformat(timer.data["due_at"]) for timer in asked)
+    one = watcher.first("scheduler.TimerSet", lambda s: s.data["about"] == cast["deal"])
+    other = watcher.first("scheduler.TimerSet", lambda s: s.data["about"] == cast["deal"] and s.id != one.id)
+    soon, late = sorted((one, other), key=_due_at)
+    due = [_due_at(soon), _due_at(late)]
     must(due[1] - due[0] > timedelta(days=179), f"the timers are due {due}")
-    yield fact("two recurring leads are planned: in 5 seconds and in 180 days", asked[1], since)
+    yield fact("two recurring leads are planned: in 5 seconds and in 180 days", late, since)
     pending = scene.get("scheduler", "/v1/timers", about=cast["deal"], state="set")["items"]
     must(any(datetime.fromisoformat(t["due_at"]) == due[1] for t in pending), "the long timer is not among the pending ones")
     yield Fact(f"the second one waits among the pending timers, due {due[1]:%Y-%m-%d %H:%M} UTC")
@@ -318,10 +320,8 @@ def _recurring_leads(scene: Scene, since: float) -> Told:
     yield fact("the first one appears: lead 'Recommendation from Muster', a repeat customer", lead, since)
 
 
-def _nth_timer(scene: Scene, seen: Seen, n: int) -> bool:
-    """TimerSet of this deal, the n-th by due time among those seen."""
-    mine = list(scene.watcher.all(lambda s: s.name == "scheduler.TimerSet" and s.data["about"] == scene.cast["deal"]))
-    return len(mine) > 1 and sorted(mine, key=lambda s: str(s.data["due_at"]))[n].id == seen.id
+def _due_at(timer_set: Seen) -> datetime:
+    return datetime.fromisoformat(timer_set.data["due_at"])
 
 
 # --------------------------------------------------------------------------------------------------------------- 8 to 10

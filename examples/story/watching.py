@@ -93,7 +93,9 @@ class Watcher:
                     self._more.notify_all()
 
     def first(self, type: str, holds: Callable[[Seen], bool] = lambda seen: True, *, within: float = 30.0) -> Seen:
-        """The first message of a type (its version left out) that fits, seen already or awaited. Raises NotSeen."""
+        """The first message of a type (its version left out) that fits, seen already or awaited. Raises NotSeen.
+
+        Each message is asked about once, so `holds` must not depend on which others have been seen."""
         deadline = time.monotonic() + within
         looked = 0
         with self._more:
